@@ -1,0 +1,193 @@
+"""A model as a folder: `config.json`, `model.safetensors`, `tokenizer.json`, and for a trained one `history.json`. Weights without code.
+
+`load` gives a `Bundle`: the model with the tokenizer and the preprocessing it was trained with, which is what every use of it needs together.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, UInt8
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from .clip import CLIP
+from .config import CLIPConfig
+from .data import normalise
+from .errors import UserError
+from .folder import fit
+from .tokenizer import WordTokenizer
+from .train import make_model
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "data" / "pretrained"
+CONFIG, WEIGHTS, TOKENIZER, HISTORY = "config.json", "model.safetensors", "tokenizer.json", "history.json"
+BATCH = 256  # pictures or sentences embedded at once
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model, and what turns pictures and sentences into its input. Lesson 11."""
+
+    model: CLIP
+    tokenizer: WordTokenizer
+    name: str = "model"
+    trained_on: dict[str, str] = field(default_factory=dict)  # {"world": name} or {"data": folder}, if known
+    history: dict[str, Any] = field(default_factory=dict)  # of its training, if known
+
+    @property
+    def config(self) -> CLIPConfig:
+        return self.model.config
+
+    def preprocess(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B S S 3"]:
+        """Pictures of any size to the model's input: shortest side to S (bicubic), centre cut, 0..1, then mean and std.
+
+        Raises `UserError` for something that is no picture.
+        """
+        size, config = self.config.image.size, self.config.image
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+                raise UserError(f"preprocess wants pictures as (B, height, width, 3) of uint8, not {images.shape} of {images.dtype}.")
+            images = images if images.shape[1:3] == (size, size) else [Image.fromarray(image) for image in images]
+        pixels = images if isinstance(images, np.ndarray) else np.stack([fit(image, size) for image in images])
+        return np.asarray(normalise(pixels.astype(np.float32) / 255, config))
+
+    def embed_images(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B E"]:
+        """Pictures to unit vectors, in batches."""
+        return self._embed(lambda part: _encode_image(*nnx.split(self.model), self.preprocess(part)), images)
+
+    def embed_texts(self, sentences: Sequence[str]) -> Float[np.ndarray, "B E"]:
+        """Sentences to unit vectors, in batches. Raises `UserError` for what the tokenizer does not know."""
+        return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences))
+
+    def _embed(self, encode: Callable[[Any], Array], rows: Any) -> Float[np.ndarray, "B E"]:
+        parts = [np.zeros((0, self.config.embed), np.float32)]
+        for start in range(0, len(rows), BATCH):
+            part, missing = rows[start : start + BATCH], 0
+            if len(rows) > BATCH and isinstance(rows, np.ndarray):  # one shape, one compilation
+                missing = BATCH - len(part)
+                part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
+            parts.append(np.asarray(encode(part), np.float32)[: len(part) - missing])
+        return np.concatenate(parts)
+
+
+@jax.jit(static_argnums=0)
+def _encode_image(graphdef: nnx.GraphDef, state: nnx.State, images: Float[Array, "B S S 3"]) -> Float[Array, "B E"]:
+    return nnx.merge(graphdef, state).encode_image(images)
+
+
+@jax.jit(static_argnums=0)
+def _encode_text(graphdef: nnx.GraphDef, state: nnx.State, tokens: Int[Array, "B T"]) -> Float[Array, "B E"]:
+    return nnx.merge(graphdef, state).encode_text(tokens)
+
+
+def flat(params: nnx.State) -> dict[str, Float[np.ndarray, "..."]]:
+    """Parameters by dotted name, sorted."""
+    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in sorted(nnx.to_flat_state(params), key=lambda item: str(item[0]))}
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write beside, then rename: a reader, or a full disk, never meets half a file."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_bytes(data.encode() if isinstance(data, str) else data)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"could not write {path}: {error.strerror or error}. Free some space or choose another folder with --out.") from None
+
+
+def save_bundle(folder: Path, bundle: Bundle, extra: dict[str, Any] | None = None) -> None:
+    """Write a model folder. `extra` is added to `config.json` beside the model's own configuration."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"could not make the folder {folder}: {error.strerror}.") from None
+    config = {"format": "tinyclip", "model": bundle.config.to_json()} | (extra or {}) | bundle.trained_on
+    write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+    write_atomically(folder / TOKENIZER, json.dumps(bundle.tokenizer.to_json()) + "\n")
+    write_atomically(folder / WEIGHTS, save(flat(nnx.state(bundle.model, nnx.Param)), metadata={"format": "tinyclip"}))
+
+
+def find(name: str | Path) -> Path:
+    """The model folder of that path, or the pretrained one of that name. Raises `UserError` if there is neither."""
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if (PRETRAINED / str(name)).is_dir() and os.sep not in str(name):
+        return PRETRAINED / str(name)
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: name the model's folder, which holds {CONFIG}, {WEIGHTS} and {TOKENIZER}.")
+    names = sorted(p.name for p in PRETRAINED.glob("*") if p.is_dir()) if PRETRAINED.is_dir() else []
+    known = f"or a pretrained model ({', '.join(names)})" if names else "(no pretrained models are installed beside the package)"
+    raise UserError(f"there is no model at {str(name)!r}: name a folder written by `tinyclip train`, {known}.")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or a `UserError` that says what is wrong with it."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is not a whole model: {path.name} is missing.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: it is not valid JSON ({error}).") from None
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror}.") from None
+
+
+def load(name: str | Path) -> Bundle:
+    """A model folder, or the short name of a pretrained model, as a `Bundle`. Lesson 11.
+
+    Raises `UserError` in one sentence for a folder that is missing, incomplete, damaged, or of another shape than its configuration.
+    """
+    folder = find(name)
+    config_data, words = read_json(folder / CONFIG), read_json(folder / TOKENIZER)
+    if not isinstance(config_data, dict) or config_data.get("format") != "tinyclip":
+        raise UserError(f"{folder / CONFIG} does not describe a tinyclip model.")
+    config = CLIPConfig.from_json(config_data.get("model", {}))
+    try:
+        tokenizer = WordTokenizer.from_json(words)
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / TOKENIZER} is damaged: it wants a list of words and a context.") from None
+    if (tokenizer.vocab, tokenizer.end, tokenizer.context) != (config.text.vocab, config.text.end_token, config.text.context):
+        raise UserError(f"{folder / TOKENIZER} does not belong to {folder / CONFIG}: they disagree about the vocabulary or the context.")
+    model = make_model(config, read_weights(folder / WEIGHTS, config))
+    history = read_json(folder / HISTORY) if (folder / HISTORY).is_file() else {}
+    trained_on = {key: config_data[key] for key in ("world", "data") if isinstance(config_data.get(key), str)}
+    return Bundle(model, tokenizer, folder.resolve().name, trained_on, history)
+
+
+def read_weights(path: Path, config: CLIPConfig) -> nnx.State:
+    """The parameters in a safetensors file, each checked against the shape its configuration asks for."""
+    if not path.is_file():
+        raise UserError(f"{path.parent} is not a whole model: {path.name} is missing.")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged and cannot be read as safetensors: {error}.") from None
+    wanted = nnx.state(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
+    shapes = {".".join(map(str, key)): leaf.shape for key, leaf in nnx.to_flat_state(wanted)}
+    _complain(path, "lacks", shapes.keys() - tensors.keys())
+    _complain(path, "has, beyond its configuration,", tensors.keys() - shapes.keys())
+    for name, shape in shapes.items():
+        if tensors[name].shape != tuple(shape):
+            raise UserError(f"{path}: {name} has shape {tensors[name].shape}, but config.json asks for {tuple(shape)}.")
+    return jax.tree.map_with_path(lambda key, _: jnp.asarray(tensors[_dotted(key)], jnp.float32), wanted)
+
+
+def _dotted(path: tuple) -> str:
+    names = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path]
+    return ".".join(name for name in names if name != "value")
+
+
+def _complain(path: Path, verb: str, names: Iterable[str]) -> None:
+    names = sorted(names)
+    if names:
+        raise UserError(f"{path} {verb} {len(names)} tensor{'s' * (len(names) > 1)}, such as {names[0]}: is it of another model?")

@@ -1,0 +1,64 @@
+"""Save and resume a run: parameters, optimiser and step, by Orbax, atomically, the newest three.
+
+There is no random key to save: every step's randomness is `fold_in(key(seed), step)`. Lesson 10.
+"""
+
+import logging
+from pathlib import Path
+
+import jax
+
+from .errors import UserError
+from .train import State
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run's folder. A checkpoint that was being written when the machine stopped is not seen again."""
+
+    def __init__(self, run: Path, keep: int = 3) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        import orbax.checkpoint as ocp  # a second to import, and only training needs it
+
+        self.ocp = ocp
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        try:
+            self.manager = ocp.CheckpointManager((run / FOLDER).resolve(), options=options)
+        except OSError as error:
+            raise UserError(f"could not make {run / FOLDER}: {error.strerror or error}.") from None
+
+    def save(self, state: State) -> int:
+        """Write the state; returns its step. Raises `UserError` if it cannot be written; older checkpoints stay."""
+        step = int(state.step)
+        if step not in self.manager.all_steps():
+            try:
+                self.manager.save(step, args=self.ocp.args.StandardSave(tuple(jax.device_get(jax.tree.leaves(state)))))
+                self.manager.wait_until_finished()
+            except (OSError, ValueError) as error:
+                last = f"the last good one is of step {self.latest()}" if self.latest() is not None else "none was saved before"
+                raise UserError(f"could not write a checkpoint to {self.manager.directory} ({_first_line(error)}): free some space; {last}.") from None
+        return step
+
+    def latest(self) -> int | None:
+        """The newest step saved, if any."""
+        return self.manager.latest_step()
+
+    def restore(self, like: State) -> State:
+        """The newest state. `like` gives structure and shapes. Raises `UserError` if there is none, or it is damaged."""
+        step = self.latest()
+        if step is None:
+            raise UserError(f"{self.manager.directory} holds no checkpoint to resume from: start the run again with another --out.")
+        leaves, structure = jax.tree.flatten(like)
+        try:
+            saved = self.manager.restore(step, args=self.ocp.args.StandardRestore(tuple(leaves)))
+        except Exception as error:  # Orbax raises what its storage layers raise, of any type, for a damaged file
+            raise UserError(f"the checkpoint {self.manager.directory / str(step)} cannot be read ({_first_line(error)}).") from None
+        return jax.tree.unflatten(structure, saved)
+
+    def close(self) -> None:
+        self.manager.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,277 @@
+"""What the commands do, one function each; `cli.py` holds their command lines."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from . import evaluate as measure
+from . import plots, run, show
+from . import search as find
+from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, write_atomically
+from .bundle import find as find_model
+from .errors import UserError
+from .folder import METADATA, Folder, fit, open_image, read_folder, read_metadata, write_folder
+from .world import WORLDS, World, get_world, read_anywhere
+
+if TYPE_CHECKING:
+    from . import cli
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
+Pixels = UInt8[np.ndarray, "S S 3"]
+
+
+def train(args: "cli.Train") -> None:
+    """Train, then show a table, three figures, and what to try next."""
+    out, saved = args.out, None
+    name = "folder" if args.data else args.world or "single"
+    if args.resume:
+        out = out or run.newest_folder(RUNS, name)
+        saved = read_json(out / CONFIG)
+    plan = run.plan(args, saved)
+    out = out or run.new_folder(RUNS, Path(args.data).resolve().name if args.data else name)
+    bundle = run.train_into(plan, out, resume=args.resume)
+    scores = _scores(bundle, plan.world, plan.folder)
+    figures = draw_figures(bundle, out / "figures", plan.world, plan.folder)
+    _table(bundle, scores)
+    if plan.world is not None and bundle.history.get("all_right"):
+        first = bundle.history["all_right"]
+        show.result(f"all new pictures right after {first['seconds']:.1f} s of training and {first['pairs']:,} pairs")
+    show.result("\nfigures: " + "\n         ".join(map(str, figures)))
+    example = plan.tokenizer.decode(plan.tokenizer([plan.world.grammar.describe(plan.world.seen[0])])[0]) if plan.world else plan.folder.captions[0]
+    picture = f'tinyclip draw "{example}" picture.png && tinyclip caption {out} picture.png' if plan.world else f"tinyclip caption {out} YOUR.png"
+    show.result(f'try next: tinyclip search {out} "{example}"\n          {picture}')
+
+
+RUNS = Path("data/runs")
+
+
+def evaluate(args: "cli.Evaluate") -> None:
+    """Measure a model and print a table, or one flat JSON object."""
+    bundle = load(args.model)
+    world, folder = _tested_on(bundle, args.world, args.data)
+    scores = _scores(bundle, world, folder)
+    if args.json:
+        show.result(json.dumps({key: round(value, 6) for key, value in scores.items()}))
+    else:
+        _table(bundle, scores)
+
+
+def search(args: "cli.Search") -> None:
+    """Print the nearest pictures with their scores, and save them as a grid."""
+    model, sentence = _model_and_sentence(args.words)
+    bundle = load(model)
+    k = _at_least_one(args.k)
+    query = bundle.embed_texts([sentence])[0]  # first, since an unknown word should not cost a minute of embedding
+    names, pictures = _gallery(bundle, args.images)
+    rows, scores = find.nearest(query, _embed(bundle, pictures), k)
+    for row, score in zip(rows, scores, strict=True):
+        show.result(f"{score:.3f}  {names[row]}")
+    titles = [f"{score:.3f}" for score in scores]
+    show.result(f"grid: {plots.picture_grid([pictures[row] for row in rows], titles, args.out, sentence)}")
+
+
+def classify(args: "cli.Classify") -> None:
+    """Print each caption's probability, best first."""
+    bundle = load(args.model)
+    image = bundle.embed_images([open_image(args.image)])[0]
+    captions = list(args.captions)
+    if not captions:
+        raise UserError("give at least two captions to choose from.")
+    for probability, caption in sorted(zip(find.classify(bundle, image, captions), captions, strict=True), reverse=True):
+        show.result(f"{probability:7.2%}  {caption}")
+
+
+def caption(args: "cli.Caption") -> None:
+    """Print the nearest captions with their scores."""
+    bundle = load(args.model)
+    image = bundle.embed_images([open_image(args.image)])[0]
+    captions = _captions(bundle, args.captions)
+    rows, scores = find.nearest(image, bundle.embed_texts(captions), _at_least_one(args.k))
+    for row, score in zip(rows, scores, strict=True):
+        show.result(f"{score:.3f}  {captions[row]}")
+
+
+def draw(args: "cli.Draw") -> None:
+    """Draw one sentence as a PNG, or many scenes as a folder."""
+    words = list(args.words)
+    if args.count is not None:
+        if len(words) != 1 or not 1 <= args.count <= 10_000_000:
+            raise UserError("with --count, give one folder and a count from 1: tinyclip draw --world pairs --count 1000 FOLDER.")
+        draw_folder(get_world(args.world or "single"), args.count, Path(words[0]), _size(args.size or 32), args.seed)
+        return
+    if not 1 <= len(words) <= 2:
+        raise UserError('give one sentence in quotes and a file: tinyclip draw "a small red circle" OUT.png.')
+    world, said = read_anywhere(words[0], args.world)
+    scenes = world.dress(jax.random.key(args.seed), world.fill(said, args.seed)[None])
+    picture = measure.draw_bytes(world, scenes, _size(args.size or 256))[0]
+    path = Path(words[1] if len(words) == 2 else "-".join(words[0].lower().split()) + ".png")
+    save_picture(picture, path)
+    show.result(str(path))
+
+
+def draw_folder(world: World, count: int, path: Path, size: int, seed: int) -> None:
+    """`count` random scenes with random captions, as PNG files and a metadata.jsonl."""
+    if (path / METADATA).exists():
+        raise UserError(f"{path} already holds a {METADATA}: choose another folder.")
+    key, speak = jax.random.split(jax.random.key(seed))
+    scenes, tokenizer = world.sample(key, count), world.tokenizer()
+    captions = [tokenizer.decode(row) for row in np.asarray(world.caption(speak, scenes.meaning).tokens)]
+    pictures = measure.draw_bytes(world, scenes, size)
+    write_folder(path, show.track(pictures, "writing pictures"), captions)
+    show.result(f"{path}: {count} pictures with captions in {METADATA}")
+
+
+def plot(args: "cli.Plot") -> None:
+    """Draw a model's figures again."""
+    folder, bundle = find_model(args.model), load(args.model)
+    world, data = _tested_on(bundle, None, None)
+    shipped = folder.resolve().is_relative_to(PRETRAINED)
+    for path in draw_figures(bundle, args.out or (Path("figures") / folder.name if shipped else folder / "figures"), world, data):
+        show.result(str(path))
+
+
+def export(args: "cli.Export") -> None:
+    """Copy a model without its training state."""
+    bundle = load(args.model)
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise UserError(f"{args.out} is not an empty folder: choose another.")
+    saved = read_json(find_model(args.model) / CONFIG)
+    save_bundle(args.out, bundle, {"train": saved["train"]} if "train" in saved else {})
+    if bundle.history:
+        write_atomically(args.out / HISTORY, json.dumps(bundle.history) + "\n")
+    show.result(f"{args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
+
+
+def bench(args: "cli.Bench") -> None:
+    """Measure this machine."""
+    from .benchmark import benchmark
+
+    figures = benchmark(args.size, args.dtype)
+    if args.json:
+        show.result(json.dumps({name: round(value, 3) for name, (value, _) in figures.items()}))
+    else:
+        show.table("on this machine, now", [(name.replace("_", " "), f"{value:,.4g}", unit) for name, (value, unit) in figures.items()], ("", "", "unit"))
+
+
+def draw_figures(bundle: Bundle, out: Path, world: World | None, folder: Folder | None) -> list[Path]:
+    """The similarity matrix, the space in 2-D, and (where its history is known) the training curve."""
+    if world is not None:
+        scenes = measure.distinct_scenes(world, 40, seed=7)
+        pictures = measure.draw_bytes(world, scenes, 96)
+        captions = [world.grammar.describe(row) for row in scenes.meaning]
+    else:
+        pairs = np.unique(folder.picture_of, return_index=True)[1][:40]
+        pictures, captions = np.asarray(folder.pixels[folder.picture_of[pairs]]), [folder.captions[i] for i in pairs]
+    images, texts = bundle.embed_images(pictures), bundle.embed_texts(captions)
+    few = 10
+    paths = [
+        plots.similarity_matrix(images[:few] @ texts[:few].T, pictures[:few], captions[:few], out / "similarity.png"),
+        plots.space_map(images, texts[:12], pictures, captions[:12], out / "space.png"),
+    ]
+    history = bundle.history
+    if history.get("loss"):
+        paths.append(plots.training_curve(history, bundle.config.loss, out / "training.png"))
+    return paths
+
+
+def save_picture(picture: Pixels, path: Path) -> None:
+    """Write a PNG (or what the ending asks for). Raises `UserError` if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"could not write {path}: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _scores(bundle: Bundle, world: World | None, folder: Folder | None) -> dict[str, float]:
+    if world is not None:
+        try:
+            return measure.evaluate_world(bundle, world)
+        except UserError as error:
+            raise UserError(f"this model cannot be tested on the world {world.name!r}: {error}") from None
+    return measure.evaluate_folder(bundle, folder)
+
+
+def _table(bundle: Bundle, scores: dict[str, float]) -> None:
+    percent = ("zero_shot", "recall", "binding", "linear")
+    rows = []
+    for key, value in scores.items():
+        shown = f"{100 * value:.1f} %" if any(word in key for word in percent) else f"{value:.3f}"
+        rows.append((key.replace("_", " "), shown))
+    show.table(bundle.name, rows, ("measured on new pictures", ""))
+
+
+def _tested_on(bundle: Bundle, world: str | None, data: Path | None) -> tuple[World | None, Folder | None]:
+    """The world or folder asked for, else the one the model names."""
+    if world is not None and data is not None:
+        raise UserError("--world and --data were both given: choose one.")
+    if world is None and data is None:
+        world, data = bundle.trained_on.get("world"), bundle.trained_on.get("data")
+    if world is not None:
+        return get_world(world), None
+    if data is not None:
+        return None, read_folder(data, bundle.config.image.size, progress=show.track)
+    raise UserError(f"the model {bundle.name!r} does not say what it was trained on: add --world {'|'.join(WORLDS)} or --data FOLDER.")
+
+
+def _model_and_sentence(words: tuple[str, ...]) -> tuple[str, str]:
+    if len(words) == 1:
+        return "shapes", words[0]
+    if len(words) == 2:
+        return words[0], words[1]
+    raise UserError('give a model and one caption in quotes: tinyclip search shapes "a large red circle".')
+
+
+def _gallery(bundle: Bundle, images: Path | None) -> tuple[list[str], Any]:
+    """Names and pictures to search: a folder's, or 1,000 new ones of the model's world."""
+    size = bundle.config.image.size
+    if images is None:
+        world, folder = _tested_on(bundle, None, None)
+        if folder is not None:
+            return folder.files, folder.pixels
+        scenes = world.sample(jax.random.key(17), 1000, "test")
+        return [world.grammar.describe(row) for row in np.asarray(scenes.meaning)], measure.draw_bytes(world, scenes, size)
+    if not images.is_dir():
+        raise UserError(f"there is no folder {images} to search.")
+    if (images / METADATA).is_file():
+        files = list(dict.fromkeys(name for name, _ in read_metadata(images)[0]))
+    else:
+        files = sorted(str(path.relative_to(images)) for path in images.rglob("*") if path.suffix.lower() in PICTURES)
+    if not files:
+        raise UserError(f"{images} holds no pictures ({', '.join(sorted(PICTURES))}).")
+    return files, np.stack([fit(open_image(images / name), size) for name in show.track(files, "reading pictures")])
+
+
+def _embed(bundle: Bundle, pictures: Any) -> Any:
+    return bundle.embed_images(np.asarray(pictures))
+
+
+def _captions(bundle: Bundle, path: Path | None) -> list[str]:
+    """The captions to choose from: a file's lines, or all canonical captions of the model's world, or those of its folder."""
+    if path is not None:
+        try:
+            captions = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"could not read the captions in {path}: {getattr(error, 'strerror', None) or error}.") from None
+        if not captions:
+            raise UserError(f"{path} holds no captions: write one a line.")
+        return captions
+    world, folder = _tested_on(bundle, None, None)
+    return list(dict.fromkeys(folder.captions)) if folder is not None else world.canonical()[0] + world.canonical(held_out=True)[0]
+
+
+def _at_least_one(k: int) -> int:
+    if k < 1:
+        raise UserError(f"-k is {k}, but must be 1 or more.")
+    return k
+
+
+def _size(size: int) -> int:
+    if not 8 <= size <= 4096:
+        raise UserError(f"--size is {size}, but must lie between 8 and 4096 pixels.")
+    return size

@@ -1,0 +1,186 @@
+"""A folder of captioned pictures: `metadata.jsonl` with `file_name` and `text` on every line, the imagefolder convention of Hugging Face.
+
+Pictures (PNG or JPEG, any size) are decoded once, into a memory-mapped file in the user's cache folder. Every tenth picture is kept from
+training, to see how the model does on pictures it has not seen.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from .errors import UserError
+
+METADATA = "metadata.jsonl"
+Progress = Callable[[Iterable, str], Iterable]
+
+
+def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """Shortest side to `size` with Pillow's bicubic filter on bytes, as OpenAI does, then the centre square."""
+    image = image.convert("RGB")
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def open_image(path: Path) -> Image.Image:
+    """A picture file, wholly read. Raises `UserError` that names it if it is missing, truncated or no picture."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"the picture {path} does not exist.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a picture.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "it is no picture Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else f"it is damaged ({error})"
+        raise UserError(f"the picture {path} cannot be used: {reason}.") from None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """P pictures and their pairs: pair i is picture `picture_of[i]` with `captions[i]`."""
+
+    path: Path
+    files: list[str]
+    pixels: UInt8[np.ndarray, "P S S 3"]  # memory-mapped
+    picture_of: Int[np.ndarray, "pairs"]
+    captions: list[str]
+    skipped: list[str]  # what was wrong with each entry left out
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel in 0..1, from at most 500 pictures; no deviation is below 0.01."""
+        sample = self.pixels[:: -(-len(self.pixels) // 500)].reshape(-1, 3) / 255
+        return tuple(sample.mean(0).round(4).tolist()), tuple(np.maximum(sample.std(0), 0.01).round(4).tolist())
+
+    def training_pairs(self) -> Int[np.ndarray, "n"]:
+        """The pairs to train on: all but those of every tenth picture (all, where there are fewer than ten)."""
+        return np.flatnonzero((self.picture_of % 10 != 9) | (len(self.files) < 10))
+
+    def validation_pairs(self) -> Int[np.ndarray, "n"]:
+        """The pairs of every tenth picture."""
+        return np.setdiff1d(np.arange(len(self.captions)), self.training_pairs())
+
+
+def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, str]], list[str]]:
+    """The (file name, caption) pairs of a folder, and what was wrong with each line left out.
+
+    Raises `UserError` naming the line, for a line that is no JSON object, lacks a key, or names a file outside the folder; with `skip_bad`,
+    such lines are left out instead.
+    """
+    metadata = path / METADATA
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}: name one with pictures and a {METADATA}.")
+    if not metadata.is_file():
+        raise UserError(f"{path} has no {METADATA}: write one line for each picture, such as " + '{"file_name": "1.png", "text": "a red circle"}.')
+    pairs, wrong = [], []
+    try:
+        lines = metadata.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{metadata} cannot be read: {error}.") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        problem = None
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                problem = "is not a JSON object"
+            elif missing := [key for key in ("file_name", "text") if not isinstance(entry.get(key), str) or not entry[key].strip()]:
+                problem = f"lacks {' and '.join(map(repr, missing))} (each a string)"
+            elif not (path / entry["file_name"]).resolve().is_relative_to(path.resolve()):
+                problem = f"names {entry['file_name']!r}, which is outside the folder"
+        except json.JSONDecodeError as error:
+            problem = f"is not valid JSON ({error.msg})"
+        if problem is None:
+            pairs.append((entry["file_name"], entry["text"]))
+        elif skip_bad:
+            wrong.append(f"line {number} {problem}")
+        else:
+            raise UserError(f"line {number} of {metadata} {problem}: mend it, or leave such entries out with --skip-bad.")
+    return pairs, wrong
+
+
+def cache_folder() -> Path:
+    """Where decoded pictures are kept: `$XDG_CACHE_HOME/tinyclip` or `~/.cache/tinyclip`. It may be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyclip"
+
+
+def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: Progress = lambda items, _: items) -> Folder:
+    """A folder's pictures as S x S bytes, decoded on first use and memory-mapped from then on, with their captions.
+
+    Raises `UserError` naming the first file that is missing, damaged or no picture; with `skip_bad`, those are left out and listed.
+    """
+    path = Path(path)
+    pairs, skipped = read_metadata(path, skip_bad)
+    files = list(dict.fromkeys(name for name, _ in pairs))
+    key = hashlib.sha256(json.dumps([str(path.resolve()), size, skip_bad, [(name, _stamp(path / name)) for name in files]]).encode()).hexdigest()
+    cache, index = cache_folder() / f"{key[:32]}.npy", cache_folder() / f"{key[:32]}.json"
+    if not (cache.is_file() and index.is_file()):
+        _decode(path, files, size, skip_bad, cache, index, progress)
+    bad = json.loads(index.read_text())
+    files = [name for name in files if name not in bad]
+    pairs = [(name, text) for name, text in pairs if name not in bad]
+    if not pairs:
+        raise UserError(f"{path} has no usable picture.")
+    number = {name: i for i, name in enumerate(files)}
+    picture_of = np.array([number[name] for name, _ in pairs])
+    return Folder(path, files, np.load(cache, mmap_mode="r"), picture_of, [text for _, text in pairs], skipped + list(bad.values()))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return (stat.st_size, stat.st_mtime_ns)
+
+
+def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path, index: Path, progress: Progress) -> None:
+    """Write the cache beside its final name and rename it last, so that an interrupted decoding leaves nothing half-written."""
+    beside, bad = cache.with_suffix(f".{os.getpid()}.part"), {}
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(files), size, size, 3))
+        good = 0
+        for name in progress(files, "decoding pictures"):
+            try:
+                pixels[good] = fit(open_image(path / name), size)
+                good += 1
+            except UserError as error:
+                if not skip_bad:
+                    raise UserError(f"{str(error)[:-1]}; mend it, or leave such files out with --skip-bad.") from None
+                bad[name] = str(error)
+        pixels.flush()
+        index.write_text(json.dumps(bad))
+        os.replace(beside, cache)
+    except OSError as error:
+        raise UserError(f"could not write the cache of decoded pictures in {cache.parent}: {error.strerror or error}.") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, pictures: Iterable[UInt8[np.ndarray, "S S 3"]], captions: Iterable[str], digits: int = 5) -> int:
+    """Write pictures as PNG with a `metadata.jsonl`, the form `read_folder` reads. Returns how many. Raises `UserError` if the folder has one."""
+    if (path / METADATA).exists():
+        raise UserError(f"{path} already holds a {METADATA}: choose another folder.")
+    entries = []
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+            name = f"{i:0{digits}d}.png"
+            Image.fromarray(picture).save(path / name)
+            entries.append(json.dumps({"file_name": name, "text": caption}))
+        (path / METADATA).write_text("\n".join(entries) + "\n")
+    except OSError as error:
+        raise UserError(f"could not write to {path}: {error.strerror or error}.") from None
+    return len(entries)

@@ -1,0 +1,132 @@
+"""One function a figure; each takes arrays and a path, writes a PNG, and returns the path.
+
+Colours are safe for colour-blind readers (Okabe & Ito), sizes are for a README.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+from .errors import UserError
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "figure.dpi": 120, "savefig.dpi": 120}
+Pictures = UInt8[np.ndarray, "B S S 3"]
+
+
+def _figure(width: float, height: float) -> Figure:
+    matplotlib.rcParams.update(STYLE)
+    return Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing global, no window, no leak
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata={"Software": None})
+    except (OSError, ValueError) as error:
+        raise UserError(f"could not write the figure {path}: {getattr(error, 'strerror', None) or error}.") from None
+    return path
+
+
+def similarity_matrix(similarity: Float[np.ndarray, "B M"], pictures: Pictures, captions: Sequence[str], path: Path) -> Path:
+    """The cosine of every picture (rows, thumbnails) with every caption (columns); the true pairs lie on the diagonal. Lesson 01."""
+    B, M = similarity.shape
+    figure = _figure(3.4 + 0.42 * M, 2.6 + 0.42 * B)
+    axes = figure.add_subplot()
+    shown = axes.imshow(similarity, cmap="cividis", vmin=min(0.0, float(similarity.min())), vmax=1.0, aspect="equal")
+    for i in range(B):
+        for j in range(M):
+            value, dark = similarity[i, j], similarity[i, j] < 0.6
+            axes.text(j, i, f"{value:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
+    axes.set_xticks(range(M), captions, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(B), [""] * B)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for i, picture in enumerate(pictures):
+        box = OffsetImage(picture, zoom=22 / picture.shape[0], interpolation="antialiased")
+        axes.add_artist(AnnotationBbox(box, (-0.5, i), xybox=(-15, 0), boxcoords="offset points", frameon=False, annotation_clip=False))
+    figure.colorbar(shown, ax=axes, shrink=0.7, label="cosine similarity")
+    axes.set_title("Every picture with every caption")
+    return _save(figure, path)
+
+
+def space_map(
+    images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"], pictures: Pictures, captions: Sequence[str], path: Path
+) -> Path:
+    """Pictures (thumbnails) and captions (words) on one 2-D map: the two main directions of the joint space.
+
+    The mean of each modality is taken off first, or the gap between pictures and sentences would be all one sees (lesson 14). A flat map of
+    many dimensions loses distances: near on the map need not be near in the space.
+    """
+    joint = np.concatenate([images - images.mean(0), texts - texts.mean(0)])
+    _, strength, directions = np.linalg.svd(joint, full_matrices=False)
+    points = joint @ directions[:2].T  # (B + M, 2)
+    share = float((strength[:2] ** 2).sum() / (strength**2).sum())
+    figure = _figure(7.2, 5.6)
+    axes = figure.add_subplot()
+    axes.scatter(*points.T, s=0)
+    for picture, point in zip(pictures, points, strict=False):
+        axes.add_artist(AnnotationBbox(OffsetImage(picture, zoom=19 / picture.shape[0]), point, frameon=False))
+    words = points[len(images) :]
+    axes.scatter(*words.T, s=16, marker="D", color=RED, zorder=3, label="sentences")
+    for word, (x, y) in zip(captions, words, strict=True):
+        axes.annotate(
+            word, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7, color="black", zorder=4,
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+        )  # fmt: skip
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel("first direction (no unit)")
+    axes.set_ylabel("second direction (no unit)")
+    axes.set_title(f"Pictures and sentences in one space, flattened to 2-D ({share:.0%} of the variance)")
+    axes.legend(loc="lower right", frameon=False)
+    return _save(figure, path)
+
+
+def training_curve(history: Mapping[str, Any], loss: str, path: Path) -> Path:
+    """A run's `history.json`: its loss against step, between two rulers, ln N (knowing nothing) and the floor that captions true of several
+    pictures impose. The rulers belong to the contrastive loss; for the sigmoid loss they are left out. Lessons 07 and 10.
+    """
+    steps, log_n, accuracy = range(1, len(history["loss"]) + 1), history["log_n"], history.get("accuracy")
+    figure = _figure(7.2, 3.8)
+    axes = figure.add_subplot()
+    axes.plot(steps, history["loss"], color=BLUE, linewidth=1.2, label=f"{loss} loss")
+    if loss == "contrastive":
+        axes.axhline(log_n, color=GREY, linestyle="--", linewidth=1)
+        axes.annotate(f"ln N = {log_n:.2f}: knowing nothing", (steps[-1], log_n), xytext=(0, 3), textcoords="offset points", ha="right", color=GREY)
+        axes.plot(steps, history["floor"], color=ORANGE, linewidth=1, label="floor: mean entropy of the true captions")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+    axes.set_ylabel("nats")
+    handles, labels = axes.get_legend_handles_labels()
+    if accuracy:
+        right = axes.twinx()
+        right.plot(*zip(*accuracy, strict=True), color=GREEN, linewidth=1.2, marker=".", markersize=4, label="accuracy on new pictures")
+        right.set_ylim(0, 102)
+        right.set_ylabel("top-1 accuracy, %")
+        right.spines["right"].set_visible(True)
+        handles, labels = handles + right.get_legend_handles_labels()[0], labels + right.get_legend_handles_labels()[1]
+    axes.legend(handles, labels, frameon=False, loc="center right")
+    axes.set_title("Training, between its rulers")
+    return _save(figure, path)
+
+
+def picture_grid(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequence[str], path: Path, heading: str = "") -> Path:
+    """Pictures in rows of up to six, each with a line above it."""
+    columns = min(6, max(1, len(pictures)))
+    rows = -(-len(pictures) // columns)
+    figure = _figure(max(4.0, 1.5 * columns), 1.75 * rows + (0.4 if heading else 0))
+    for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=8)
+    if heading:
+        figure.suptitle(heading, fontsize=10)
+    return _save(figure, path)

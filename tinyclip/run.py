@@ -1,0 +1,244 @@
+"""A training run with everything hung on the loop that people want around it: a folder, a progress bar, an accuracy now and then, checkpoints,
+and Ctrl-C. The loop itself is `train.py` and knows of none of this.
+"""
+
+import dataclasses
+import json
+import math
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from . import evaluate, show
+from .bundle import CONFIG, HISTORY, Bundle, read_json, save_bundle, write_atomically
+from .checkpoint import FOLDER, Checkpoints
+from .config import RECIPES, CLIPConfig, TrainConfig
+from .data import FolderSource, Source, WorldSource
+from .errors import UserError
+from .folder import Folder, read_folder
+from .tokenizer import WordTokenizer
+from .train import Report, State, initial_state, make_model, train
+from .world import World, get_world
+
+if TYPE_CHECKING:
+    from . import cli
+
+SAVE_EVERY = 60.0  # seconds between checkpoints
+
+
+@dataclass
+class Plan:
+    """All that is decided before the first step."""
+
+    model: CLIPConfig
+    run: TrainConfig
+    source: Source
+    tokenizer: WordTokenizer
+    world: World | None = None
+    folder: Folder | None = None
+
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """As it stands in `config.json`."""
+        return {"world": self.world.name} if self.world else {"data": str(self.folder.path.resolve())}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of `config.json` that a resumed run must share."""
+        return json.loads(json.dumps({"model": self.model.to_json(), "train": dataclasses.asdict(self.run), **self.trained_on}))
+
+
+def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
+    """What was asked for, filled in from the world's recipe, or, when resuming, from the saved run's `config.json`."""
+    if args.world is not None and args.data is not None:
+        raise UserError("--world and --data were both given: train on one of them.")
+    saved = saved or {}
+    data = args.data or (saved.get("data") if args.world is None else None)
+    name = args.world or saved.get("world") or "single"
+    recipe = RECIPES["folder" if data else name]
+    asked = {f.name: value for f in dataclasses.fields(TrainConfig) if (value := getattr(args, f.name, None)) is not None}
+    run = TrainConfig(**(saved.get("train", recipe["train"]) | asked))
+    size, kind = args.size or recipe["size"], {"loss": args.loss, "dtype": args.dtype}
+    kind = {key: None if value == "float32" else value for key, value in kind.items() if value is not None}
+    if run.hard_negatives and (data or get_world(name).swaps is None):
+        raise UserError("--hard-negatives needs a world with swaps: train on --world pairs.")
+
+    def model_of(tokenizer: WordTokenizer, mean: tuple[float, ...], std: tuple[float, ...]) -> CLIPConfig:
+        if saved and args.size is None:
+            return dataclasses.replace(CLIPConfig.from_json(saved["model"]), **kind)
+        text = {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}
+        return CLIPConfig.preset(size, image={"mean": mean, "std": std}, text=text, **kind)
+
+    if not data:
+        world = get_world(name)
+        model = model_of(world.tokenizer(), world.mean, world.std)
+        return Plan(model, run, WorldSource(world, model, run), world.tokenizer(), world=world)
+    folder = read_folder(data, CLIPConfig.preset(size).image.size, args.skip_bad, show.track)
+    for problem in folder.skipped[:10]:
+        show.line(f"left out: {problem}")
+    if folder.skipped:
+        show.line(f"{len(folder.skipped)} entries left out, {len(folder.captions)} used")
+    tokenizer, pairs = WordTokenizer.of(folder.captions), len(folder.training_pairs())
+    if pairs < 2:
+        raise UserError(f"{data} has {pairs} captioned pictures to train on, but a contrast needs at least 2.")
+    if run.batch_size > pairs:
+        show.line(f"the folder has {pairs} pairs to train on: a batch is all of them")
+        run = dataclasses.replace(run, batch_size=pairs)
+    model = model_of(tokenizer, *folder.statistics())
+    return Plan(model, run, FolderSource(folder, tokenizer, model, run), tokenizer, folder=folder)
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """`runs/NAME-001`, or the next number that is free."""
+    taken = [int(p.name.rsplit("-", 1)[1]) for p in runs.glob(f"{name}-*") if p.name.rsplit("-", 1)[1].isdigit()]
+    return runs / f"{name}-{max(taken, default=0) + 1:03d}"
+
+
+def newest_folder(runs: Path, name: str) -> Path:
+    """The run of that name with the highest number. Raises `UserError` if there is none."""
+    found = sorted(p for p in runs.glob(f"{name}-*") if (p / FOLDER).is_dir())
+    if not found:
+        raise UserError(f"there is no run of {name} under {runs} to resume: name its folder with --out.")
+    return found[-1]
+
+
+def differences(saved: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
+    """The fields in which two configurations differ, each as one phrase."""
+    found = []
+    for key in sorted(saved.keys() | asked.keys()):
+        a, b = saved.get(key), asked.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} is {json.dumps(a)} there and {json.dumps(b)} now")
+    return found
+
+
+@dataclass
+class History:
+    """What is kept of a run, as `history.json`: each step's measures, and the accuracy after each chunk."""
+
+    loss: list[float] = field(default_factory=list)
+    floor: list[float] = field(default_factory=list)
+    logit_scale: list[float] = field(default_factory=list)
+    accuracy: list[list[float]] = field(default_factory=list)  # [step, top-1 on new pictures in %]
+    log_n: float = 0.0
+    seconds: float = 0.0  # in chunks after the first, which compiles
+    all_right: dict[str, float] | None = None  # when every new picture was first right: its step, pairs seen, and seconds as above
+
+    def add(self, report: Report, accuracy: float, run: TrainConfig, first: bool) -> None:
+        """Note one chunk."""
+        step = int(report.state.step)
+        for name in ("loss", "floor", "logit_scale"):
+            getattr(self, name).extend(round(float(value), 4) for value in getattr(report.measures, name))
+        self.accuracy.append([step, round(accuracy, 2)])
+        self.log_n, self.seconds = math.log(run.batch_size), self.seconds + (0 if first else report.seconds)
+        if accuracy == 100 and self.all_right is None:
+            self.all_right = {"step": step, "pairs": step * run.batch_size, "seconds": round(self.seconds, 2)}
+
+    def back_to(self, step: int) -> None:
+        """Forget what came after a checkpoint."""
+        for name in ("loss", "floor", "logit_scale"):
+            del getattr(self, name)[step:]
+        self.accuracy = [entry for entry in self.accuracy if entry[0] <= step]
+        if self.all_right is not None and self.all_right["step"] > step:
+            self.all_right = None
+
+
+class Watch:
+    """Top-1 accuracy on new pictures, cheap enough to measure after every chunk."""
+
+    def __init__(self, plan: Plan) -> None:
+        if plan.world is not None:
+            self.texts, said = plan.world.canonical()
+            scenes = plan.world.sample(jax.random.key(11), 1600 if plan.world.name == "sixteen" else 256, "validation")
+            self.pictures = evaluate.draw_bytes(plan.world, scenes, plan.model.image.size)
+            self.true = np.asarray(plan.world.true_of(said, scenes.meaning))
+        else:
+            pairs = plan.folder.validation_pairs()[:256]
+            pairs = pairs if len(pairs) else plan.folder.training_pairs()[:256]
+            captions = [plan.folder.captions[pair] for pair in pairs]
+            self.texts = list(dict.fromkeys(captions))
+            self.pictures = np.asarray(plan.folder.pixels[plan.folder.picture_of[pairs]])
+            self.true = np.array([[text == caption for text in self.texts] for caption in captions])
+
+    def __call__(self, bundle: Bundle) -> float:
+        """In %."""
+        return 100 * evaluate.zero_shot_accuracy(bundle.embed_images(self.pictures), bundle.embed_texts(self.texts), self.true)
+
+
+class Interrupt:
+    """Ctrl-C is noted, and acted on after the chunk; a second one ends the program at once."""
+
+    def __enter__(self) -> "Interrupt":
+        self.asked = False
+        self.before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.asked = True
+        show.line("stopping after this chunk (Ctrl-C again to stop at once, without saving)")
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+
+def train_into(plan: Plan, out: Path, resume: bool) -> Bundle:
+    """Train into a folder. Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C."""
+    history = History()
+    if resume:
+        different = differences({key: value for key, value in read_json(out / CONFIG).items() if key != "format"}, plan.settings)
+        if different:
+            raise UserError(f"{out} cannot be resumed with other settings ({'; '.join(different)}): leave these out, or choose another --out.")
+        history = History(**read_json(out / HISTORY))
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        what = "already holds a run: continue it with --resume, or" if (out / CONFIG).is_file() else "is not an empty folder:"
+        raise UserError(f"{out} {what} choose another --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"could not make the folder {out}: {error.strerror}.") from None
+    write_atomically(out / CONFIG, json.dumps({"format": "tinyclip"} | plan.settings, indent=1) + "\n")
+    checkpoints, state = Checkpoints(out), initial_state(plan.model, plan.run)
+    if resume:
+        state = checkpoints.restore(state)
+        history.back_to(int(state.step))
+        show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
+    state = _loop(plan, out, checkpoints, state, history)
+    bundle = Bundle(make_model(plan.model, state.params), plan.tokenizer, out.name, plan.trained_on, dataclasses.asdict(history))
+    save_bundle(out, bundle, {"train": plan.settings["train"]})
+    return bundle
+
+
+def _loop(plan: Plan, out: Path, checkpoints: Checkpoints, state: State, history: History) -> State:
+    """The chunks, and what happens between them."""
+    run, watch, saved, first = plan.run, Watch(plan), time.monotonic(), True
+    with Interrupt() as interrupt, show.Progress(run.steps, int(state.step)) as progress:
+        for report in train(plan.model, run, plan.source, state):
+            state, measures, step = report.state, report.measures, int(report.state.step)
+            if not measures.finite.all():
+                bad, last = step - len(measures.finite) + int(np.argmin(measures.finite)) + 1, checkpoints.latest()
+                kept = "no checkpoint was saved yet" if last is None else f"the checkpoint of step {last} is kept"
+                raise UserError(f"the loss or its gradient was not finite at step {bad}: try a --learning-rate below {run.learning_rate:g}; {kept}.")
+            accuracy = watch(Bundle(make_model(plan.model, state.params), plan.tokenizer))
+            history.add(report, accuracy, run, first)
+            rate = math.nan if first else run.batch_size * len(measures.loss) / report.seconds
+            first = False
+            progress.update(
+                step, loss=measures.loss.mean(), log_n=history.log_n, floor=measures.floor.mean(), accuracy=accuracy, rate=rate
+            )  # fmt: skip
+            stop = interrupt.asked and step < run.steps
+            if stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY:
+                checkpoints.save(state)
+                write_atomically(out / HISTORY, json.dumps(dataclasses.asdict(history)) + "\n")
+                saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt(f"stopped and saved at step {step}; continue with: tinyclip train --out {out} --resume")
+    return state

@@ -1,0 +1,94 @@
+"""What people see: progress bars on a terminal, plain lines elsewhere, small tables. Everything goes to stderr except results."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+T = TypeVar("T")
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+PATIENCE = 2.0  # seconds: what takes longer shows that it is alive
+
+
+def line(text: str) -> None:
+    """One plain line for the person watching."""
+    errors.print(text, markup=False)
+
+
+def result(text: str) -> None:
+    """One line of output proper, for the person or the pipe."""
+    out.print(text, markup=False)
+
+
+def track(items: Iterable[T], label: str) -> Iterator[T]:
+    """The items, with a progress bar on a terminal, and elsewhere a line every two seconds."""
+    items = list(items)
+    if errors.is_terminal:
+        with Bar(TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=errors, transient=True) as bar:
+            yield from bar.track(items)
+        return
+    last = time.monotonic()
+    for i, item in enumerate(items):
+        if time.monotonic() - last > PATIENCE:
+            line(f"{label}: {i} of {len(items)}")
+            last = time.monotonic()
+        yield item
+
+
+def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
+    """A small table: the first column is text, the others numbers."""
+    grid = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for i, name in enumerate(columns):
+        grid.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        grid.add_row(*map(str, row))
+    out.print(grid)
+
+
+class Progress:
+    """How a training run is doing: loss between its rulers, accuracy, speed, time left."""
+
+    COLUMNS = "loss {loss:.3f} (ln N {log_n:.2f}, floor {floor:.2f}) · accuracy {accuracy:5.1f} % · {rate} pairs/s"
+
+    def __init__(self, steps: int, done: int) -> None:
+        self.steps, self.done, self.last = steps, done, 0.0
+        self.bar = None
+        if errors.is_terminal:
+            self.bar = Bar(
+                TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=errors
+            )  # fmt: skip
+            self.task = self.bar.add_task("train", total=steps, completed=done, note="compiling …")
+
+    def __enter__(self) -> "Progress":
+        if self.bar:
+            self.bar.start()
+        else:
+            line("compiling …")
+        self.start = time.monotonic()
+        return self
+
+    def update(self, step: int, *, rate: float, **measures: float) -> None:
+        """After a chunk. `rate` may be NaN while it is not known yet."""
+        note = self.COLUMNS.format(rate="—" if rate != rate else f"{rate:,.0f}", **measures)
+        now = time.monotonic()
+        if self.bar:
+            self.bar.update(self.task, completed=step, note=note)
+        elif now - self.last > 5 or step == self.steps:
+            left = (now - self.start) / max(1, step - self.done) * (self.steps - step)
+            line(f"step {step} of {self.steps} · {note} · {left:.0f} s left")
+            self.last = now
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+
+def is_interactive() -> bool:
+    """Is there a person at the keyboard?"""
+    return sys.stdin.isatty() and errors.is_terminal

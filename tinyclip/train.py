@@ -1,0 +1,144 @@
+"""One state, one step, one loop.
+
+`for report in train(...)` yields after every chunk of steps and knows nothing of files, screens or evaluation: whoever iterates hangs those
+on it. The step is a pure function of (state, batch); several of them run inside one `lax.scan`, because XLA:CPU allocates (and the kernel
+zeroes) a step's temporaries once a call: a scan of 10 makes a small CLIP 1.5x as fast. CLIP paper, section 2.5. Lesson 10.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from .clip import CLIP
+from .config import CLIPConfig, TrainConfig
+from .data import Batch, Source
+from .losses import contrastive_loss, sigmoid_loss
+
+MAX_LOG_SCALE = float(np.log(100))
+
+
+class State(NamedTuple):
+    """All that training changes."""
+
+    params: nnx.State
+    opt_state: Any
+    step: Int[Array, ""]  # steps done
+
+
+class Measures(NamedTuple):
+    """What one step tells about itself, all scalars (in a `Report`: one number a step)."""
+
+    loss: Float[Array, "*steps"]
+    floor: Float[Array, "*steps"]  # mean entropy of the true captions and pictures: no model can go below it
+    gradient_norm: Float[Array, "*steps"]
+    logit_scale: Float[Array, "*steps"]
+    finite: Bool[Array, "*steps"]  # False: loss or gradient was not finite, and the update was skipped
+
+
+class Report(NamedTuple):
+    """After a chunk: the state, which the next chunk will consume, the measures of its steps, and its seconds (the first includes compiling)."""
+
+    state: State
+    measures: Measures
+    seconds: float
+
+
+def decays(path: tuple, leaf: Array) -> bool:
+    """Weight decay is for matrices and token embeddings: not for biases, gains, the temperature, position or class embeddings. Lesson 10."""
+    return leaf.ndim > 1 and not any("position_embedding" in str(part) or "class_embedding" in str(part) for part in path)
+
+
+def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
+    """AdamW as CLIP used it for its ViTs: beta (0.9, 0.98), eps 1e-6, warm-up, cosine to zero, gradients cut to a global norm. Lesson 10."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, run.learning_rate, min(run.warmup, run.steps // 2), run.steps)
+    # eps 1e-8 would turn rounding noise in gradients that are truly 0 (those of the key biases) into steps of full size.
+    adamw = optax.adamw(rate, 0.9, 0.98, 1e-6, weight_decay=run.weight_decay, mask=partial(jax.tree.map_with_path, decays))
+    return optax.chain(optax.clip_by_global_norm(run.clip_norm), adamw)
+
+
+def initial_state(model: CLIPConfig, run: TrainConfig) -> State:
+    """Fresh parameters and optimiser. Under one jit: op by op it takes seconds."""
+
+    def init(key: Array) -> State:
+        params = nnx.state(CLIP(model, rngs=nnx.Rngs(key)), nnx.Param)
+        return State(params, make_optimizer(run).init(params), jnp.zeros((), jnp.int32))
+
+    return jax.jit(init)(jax.random.key(run.seed))
+
+
+def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
+    """The model with these parameters."""
+    model = nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0)))
+    nnx.update(model, params)
+    return model
+
+
+def floor_of(positives: Bool[Array, "B B"]) -> Float[Array, ""]:
+    """The loss that captions true of several pictures impose, in nats: half the mean log count of each direction. Lesson 07."""
+    return (jnp.log(positives.sum(1)).mean() + jnp.log(positives.sum(0)).mean()) / 2
+
+
+def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
+    """The run's loss on one batch."""
+    images, texts, scale = model(batch.images, batch.tokens)
+    positives = batch.positives if run.shared_positives else None
+    if model.logit_bias is not None:
+        return sigmoid_loss(images, texts, scale, model.logit_bias[...], positives)
+    return contrastive_loss(images, texts, scale, positives)
+
+
+def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], tuple[State, Measures]]:
+    """The training step: loss, gradient, update, clamp. A pure function, so it can be jitted, scanned and sharded. Lesson 10."""
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))))
+    optimizer = make_optimizer(run)
+
+    def step(state: State, batch: Batch) -> tuple[State, Measures]:
+        def loss(params: nnx.State) -> Float[Array, ""]:
+            return loss_of(nnx.merge(graphdef, params), batch, run)
+
+        value, gradient = jax.value_and_grad(loss)(state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        scale = params["log_logit_scale"]
+        if config.loss == "contrastive":
+            # After the update, not in the forward pass: there, a clamped scale would get no gradient and never come back.
+            scale[...] = jnp.clip(scale[...], 0, MAX_LOG_SCALE)
+        norm = optax.global_norm(gradient)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        params, opt_state = jax.tree.map(partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state))
+        B = len(batch.images)
+        measures = Measures(value, floor_of(batch.positives[:, :B]), norm, jnp.exp(scale[...]), finite)
+        return State(params, opt_state, state.step + 1), measures
+
+    return step
+
+
+def train(config: CLIPConfig, run: TrainConfig, source: Source, state: State | None = None) -> Iterator[Report]:
+    """Train to `run.steps`, from the beginning or from `state`; yields a `Report` after every chunk. Lesson 10.
+
+    Chunks start at absolute multiples of `run.chunk`, so a resumed run takes the very same steps. A report's state is valid until the next
+    chunk begins, which reuses its memory: copy what you want to keep.
+    """
+    step = make_step(config, run)
+
+    @partial(jax.jit, donate_argnums=0)
+    def run_chunk(state: State, inputs: Array) -> tuple[State, Measures]:
+        return jax.lax.scan(lambda state, x: step(state, source.batch(x)), state, inputs)
+
+    state = initial_state(config, run) if state is None else state
+    start = int(state.step)
+    while start < run.steps:
+        stop = min((start // run.chunk + 1) * run.chunk, run.steps)
+        clock = time.perf_counter()
+        state, measures = run_chunk(state, source.inputs(start, stop))
+        measures = jax.device_get(measures)  # waits for the chunk
+        yield Report(state, measures, time.perf_counter() - clock)
+        start = stop
