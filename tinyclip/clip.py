@@ -13,7 +13,7 @@ from .encoders import ImageEncoder, Intermediates, TextEncoder
 from .transformer import Linear, at_least_float32
 
 Images = Float[Array | np.ndarray, "B S S 3"]
-Tokens = Int[Array | np.ndarray, "B T"]
+Tokens = Int[Array | np.ndarray, "M T"]
 
 
 def l2_normalise(x: Float[Array, "*B E"], eps: float = 1e-12) -> Float[Array, "*B E"]:
@@ -53,7 +53,7 @@ class CLIP(nnx.Module):
         pooled = self.image(jnp.asarray(images, self.dtype), record)
         return self._embed(pooled, self.image_projection(pooled), record)
 
-    def encode_text(self, tokens: Tokens, intermediates: bool = False) -> Float[Array, "B E"] | tuple[Float[Array, "B E"], Intermediates]:
+    def encode_text(self, tokens: Tokens, intermediates: bool = False) -> Float[Array, "M E"] | tuple[Float[Array, "M E"], Intermediates]:
         """Token ids to unit vectors. Lesson 05. With `intermediates`, also a dict of named arrays, as for pictures."""
         record = {} if intermediates else None
         pooled = self.text(jnp.asarray(tokens), self.dtype, record)
