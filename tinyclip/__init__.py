@@ -18,7 +18,22 @@ _HOME = {  # name -> the module it lives in
     "Bundle": "bundle",
     "load": "bundle",
 }
-_MODULES = ("bundle", "checkpoint", "clip", "config", "data", "encoders", "evaluate", "losses", "plots", "search", "tokenizer", "train", "transformer", "world")
+_MODULES = (
+    "bundle",
+    "checkpoint",
+    "clip",
+    "config",
+    "data",
+    "encoders",
+    "evaluate",
+    "losses",
+    "plots",
+    "search",
+    "tokenizer",
+    "train",
+    "transformer",
+    "world",
+)
 
 __all__ = [*_HOME, *_MODULES]
 

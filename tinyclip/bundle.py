@@ -29,7 +29,7 @@ from .train import make_model
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "data" / "pretrained"
 CONFIG, WEIGHTS, TOKENIZER, HISTORY = "config.json", "model.safetensors", "tokenizer.json", "history.json"
-BATCH = 256  # pictures or sentences embedded at once
+BLOCK = 256  # pictures or sentences embedded at once
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,14 @@ class Bundle:
         return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences))
 
     def _embed(self, encode: Callable[[Any], Array], rows: Any) -> Float[np.ndarray, "B E"]:
+        """In blocks of one shape, the last filled up by repeating its first row: one compilation serves every number of rows."""
         parts = [np.zeros((0, self.config.embed), np.float32)]
-        for start in range(0, len(rows), BATCH):
-            part, missing = rows[start : start + BATCH], 0
-            if len(rows) > BATCH and isinstance(rows, np.ndarray):  # one shape, one compilation
-                missing = BATCH - len(part)
-                part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
-            parts.append(np.asarray(encode(part), np.float32)[: len(part) - missing])
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            missing = BLOCK - len(block) if len(rows) > 1 else 0
+            filling = [block[0]] * missing
+            full = np.stack([*block, *filling]) if isinstance(block, np.ndarray) else [*block, *filling]
+            parts.append(np.asarray(encode(full), np.float32)[: len(block)])
         return np.concatenate(parts)
 
 
@@ -90,7 +91,8 @@ def _encode_text(graphdef: nnx.GraphDef, state: nnx.State, tokens: Int[Array, "B
 
 def flat(params: nnx.State) -> dict[str, Float[np.ndarray, "..."]]:
     """Parameters by dotted name, sorted."""
-    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in sorted(nnx.to_flat_state(params), key=lambda item: str(item[0]))}
+    named = {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
+    return dict(sorted(named.items()))
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -126,7 +128,7 @@ def find(name: str | Path) -> Path:
     if folder.is_file():
         raise UserError(f"{folder} is a file: name the model's folder, which holds {CONFIG}, {WEIGHTS} and {TOKENIZER}.")
     names = sorted(p.name for p in PRETRAINED.glob("*") if p.is_dir()) if PRETRAINED.is_dir() else []
-    known = f"or a pretrained model ({', '.join(names)})" if names else "(no pretrained models are installed beside the package)"
+    known = f"or one of the pretrained models: {', '.join(names)}" if names else "since no pretrained models lie beside the package"
     raise UserError(f"there is no model at {str(name)!r}: name a folder written by `tinyclip train`, {known}.")
 
 
@@ -173,18 +175,17 @@ def read_weights(path: Path, config: CLIPConfig) -> nnx.State:
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is damaged and cannot be read as safetensors: {error}.") from None
     wanted = nnx.state(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
-    shapes = {".".join(map(str, key)): leaf.shape for key, leaf in nnx.to_flat_state(wanted)}
+    shapes = {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(wanted)}
     _complain(path, "lacks", shapes.keys() - tensors.keys())
     _complain(path, "has, beyond its configuration,", tensors.keys() - shapes.keys())
     for name, shape in shapes.items():
         if tensors[name].shape != tuple(shape):
             raise UserError(f"{path}: {name} has shape {tensors[name].shape}, but config.json asks for {tuple(shape)}.")
-    return jax.tree.map_with_path(lambda key, _: jnp.asarray(tensors[_dotted(key)], jnp.float32), wanted)
+    return nnx.from_flat_state([(path, leaf.replace(jnp.asarray(tensors[_dotted(path)], jnp.float32))) for path, leaf in nnx.to_flat_state(wanted)])
 
 
-def _dotted(path: tuple) -> str:
-    names = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path]
-    return ".".join(name for name in names if name != "value")
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path))
 
 
 def _complain(path: Path, verb: str, names: Iterable[str]) -> None:

@@ -37,7 +37,9 @@ class Checkpoints:
                 self.manager.wait_until_finished()
             except (OSError, ValueError) as error:
                 last = f"the last good one is of step {self.latest()}" if self.latest() is not None else "none was saved before"
-                raise UserError(f"could not write a checkpoint to {self.manager.directory} ({_first_line(error)}): free some space; {last}.") from None
+                raise UserError(
+                    f"could not write a checkpoint to {self.manager.directory} ({_first_line(error)}): free some space; {last}."
+                ) from None
         return step
 
     def latest(self) -> int | None:

@@ -43,8 +43,8 @@ class Train:
     """Softmax over the batch, as CLIP, or a sigmoid for each pair, as SigLIP."""
     shared_positives: bool | None = None
     """Whether a caption that is true of several pictures in the batch counts as a positive of each (True)."""
-    hard_negatives: bool | None = None
-    """Whether swapped captions are added as extra negatives, in worlds that have swaps (False)."""
+    hard_negatives: Literal["none", "captions", "scenes"] | None = None
+    """In worlds that have swaps: add swapped captions as extra negatives, or put every scene beside its swaps."""
     out: Path | None = None
     """The run's folder (data/runs/WORLD-NNN, a new number each time)."""
     resume: Annotated[bool, FlagCreatePairsOff[bool]] = False

@@ -155,7 +155,11 @@ def bench(args: "cli.Bench") -> None:
     if args.json:
         show.result(json.dumps({name: round(value, 3) for name, (value, _) in figures.items()}))
     else:
-        show.table("on this machine, now", [(name.replace("_", " "), f"{value:,.4g}", unit) for name, (value, unit) in figures.items()], ("", "", "unit"))
+        show.table(
+            "on this machine, now",
+            [(name.replace("_", " "), f"{value:,.4g}", unit) for name, (value, unit) in figures.items()],
+            ("", "", "unit"),
+        )
 
 
 def draw_figures(bundle: Bundle, out: Path, world: World | None, folder: Folder | None) -> list[Path]:
@@ -201,7 +205,7 @@ def _table(bundle: Bundle, scores: dict[str, float]) -> None:
     percent = ("zero_shot", "recall", "binding", "linear")
     rows = []
     for key, value in scores.items():
-        shown = f"{100 * value:.1f} %" if any(word in key for word in percent) else f"{value:.3f}"
+        shown = f"{100 * value:.1f} %" if any(word in key for word in percent) else f"{value:.3f}" if isinstance(value, float) else str(value)
         rows.append((key.replace("_", " "), shown))
     show.table(bundle.name, rows, ("measured on new pictures", ""))
 

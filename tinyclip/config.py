@@ -122,7 +122,8 @@ class TrainConfig:
     weight_decay: float = 0.5  # decoupled; weights of matrices only
     clip_norm: float = 1.0  # the gradient's global norm is cut to this
     shared_positives: bool = True  # a caption that is true of several pictures in the batch is a positive of each
-    hard_negatives: bool = False  # add the swapped captions as extra texts, in worlds that have swaps
+    # In worlds that have swaps: "captions" adds one swapped caption a picture as an extra text; "scenes" puts each scene beside all its swaps.
+    hard_negatives: Literal["none", "captions", "scenes"] = "none"
     chunk: int = 20  # steps a call; evaluation, checkpoints and Ctrl-C act between chunks
     seed: int = 0
 

@@ -54,9 +54,13 @@ class WorldSource:
     def batch(self, inputs: Int[Array, ""]) -> Batch:
         scene_key, caption_key, swap_key = jax.random.split(jax.random.fold_in(jax.random.key(self.run.seed), inputs), 3)
         scenes = self.world.sample(scene_key, self.run.batch_size)
+        if self.run.hard_negatives == "scenes":
+            swaps = self.world.swaps(scenes.meaning)  # (B, kinds, F)
+            groups = jnp.concatenate([scenes.meaning[:, None], swaps], axis=1)[: -(-len(swaps) // (swaps.shape[1] + 1))]
+            scenes = scenes._replace(meaning=groups.reshape(-1, groups.shape[-1])[: len(swaps)])
         pictures, _ = self.world.draw(scenes, self.model.image.size)
         tokens, said = self.world.caption(caption_key, scenes.meaning)
-        if self.run.hard_negatives and self.world.swaps is not None:
+        if self.run.hard_negatives == "captions":
             pick, speak = jax.random.split(swap_key)
             swaps = self.world.swaps(scenes.meaning)  # (B, kinds, F)
             kind = jax.random.randint(pick, (len(swaps), 1, 1), 0, swaps.shape[1])
@@ -76,9 +80,9 @@ class FolderSource:
         self.pairs = folder.training_pairs()
 
     def inputs(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        pairs = np.stack([
-            np.random.default_rng((self.run.seed, step)).choice(self.pairs, self.run.batch_size, replace=False) for step in range(start, stop)
-        ])  # (steps, B)
+        pairs = np.stack(
+            [np.random.default_rng((self.run.seed, step)).choice(self.pairs, self.run.batch_size, replace=False) for step in range(start, stop)]
+        )  # (steps, B)
         picture, text = self.folder.picture_of[pairs], self.text_of[pairs]
         return {"images": self.folder.pixels[picture], "tokens": self.tokens[text], "picture": picture, "text": text}
 

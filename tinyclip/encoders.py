@@ -62,9 +62,9 @@ class ImageEncoder(nnx.Module):
         self.class_embedding = nnx.Param(std * jax.random.normal(rngs.params(), (D,)))
         self.position_embedding = nnx.Param(std * jax.random.normal(rngs.params(), (config.tokens, D)))
         self.norm_pre = LayerNorm(D, eps=config.eps, rngs=rngs)
-        self.blocks = nnx.List([
-            Block(D, config.heads, config.mlp, config.depth, activation=config.activation, eps=config.eps, rngs=rngs) for _ in range(config.depth)
-        ])
+        self.blocks = nnx.List(
+            [Block(D, config.heads, config.mlp, config.depth, activation=config.activation, eps=config.eps, rngs=rngs) for _ in range(config.depth)]
+        )
         self.norm_post = LayerNorm(D, eps=config.eps, rngs=rngs)
         self.patch = config.patch
 
@@ -88,9 +88,9 @@ class TextEncoder(nnx.Module):
         D = config.width
         self.token_embedding = nnx.Param(0.02 * jax.random.normal(rngs.params(), (config.vocab, D)))
         self.position_embedding = nnx.Param(0.01 * jax.random.normal(rngs.params(), (config.context, D)))
-        self.blocks = nnx.List([
-            Block(D, config.heads, config.mlp, config.depth, activation=config.activation, eps=config.eps, rngs=rngs) for _ in range(config.depth)
-        ])
+        self.blocks = nnx.List(
+            [Block(D, config.heads, config.mlp, config.depth, activation=config.activation, eps=config.eps, rngs=rngs) for _ in range(config.depth)]
+        )
         self.norm_final = LayerNorm(D, eps=config.eps, rngs=rngs)
         self.end_token = config.end_token
 

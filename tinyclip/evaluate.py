@@ -4,11 +4,12 @@ The first half are measures on plain arrays; the second half puts a model throug
 combinations are always reported apart. Lesson 11; CLIP paper, sections 3.1 and 3.2.
 """
 
+from functools import partial
 from math import comb
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .bundle import Bundle
 from .folder import Folder
@@ -65,7 +66,11 @@ def binding_scores(similarity: Float[np.ndarray, "n 2 2"]) -> dict[str, float]:
 
 
 def linear_probe(
-    train: Float[np.ndarray, "B E"], labels: Int[np.ndarray, "B"], test: Float[np.ndarray, "b E"], answers: Int[np.ndarray, "b"], ridge: float = 1e-3
+    train: Float[np.ndarray, "B E"],
+    labels: Int[np.ndarray, "B"],
+    test: Float[np.ndarray, "b E"],
+    answers: Int[np.ndarray, "b"],
+    ridge: float = 1e-3,
 ) -> float:
     """Accuracy of the best linear reading of a label from frozen embeddings, by ridge regression to one-hot targets in closed form. Lesson 11."""
     x = np.concatenate([train, np.ones((len(train), 1))], axis=1).astype(np.float64)
@@ -96,13 +101,17 @@ def _unit(x: Float[np.ndarray, "*B E"]) -> Float[np.ndarray, "*B E"]:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
+@partial(jax.jit, static_argnums=(0, 2))
+def _draw(world: World, scenes: Scenes, size: int) -> Float[Array, "B S S 3"]:
+    return world.draw(scenes, size)[0]
+
+
 def draw_bytes(world: World, scenes: Scenes, size: int) -> Int[np.ndarray, "B S S 3"]:
     """Pictures as bytes, as they would come from a file; drawn in pieces of one shape."""
     n, piece, parts = len(scenes.meaning), 250, []
-    draw = jax.jit(lambda scenes: world.draw(scenes, size)[0])
     for start in range(0, n, piece):
         rows = np.minimum(np.arange(start, start + piece), n - 1)
-        pictures = draw(Scenes(np.asarray(scenes.meaning)[rows], np.asarray(scenes.looks)[rows]))
+        pictures = _draw(world, Scenes(np.asarray(scenes.meaning)[rows], np.asarray(scenes.looks)[rows]), size)
         parts.append(np.asarray(pictures * 255 + 0.5).astype(np.uint8)[: n - start])
     return np.concatenate(parts)
 
@@ -133,9 +142,10 @@ def retrieval_world(bundle: Bundle, world: World, number: int = 1000, seed: int 
     """recall@1, 5 and 10 both ways among `number` distinct scenes and their canonical captions, and the geometry of those pairs."""
     scenes = distinct_scenes(world, number, seed, held_out)
     images = bundle.embed_images(draw_bytes(world, scenes, bundle.config.image.size))
-    texts = bundle.embed_texts([world.grammar.describe(row) for row in scenes.meaning])
+    meanings = world.one_reading(scenes.meaning)
+    texts = bundle.embed_texts([world.grammar.describe(row) for row in meanings])
     told = world.grammar.said(world.grammar.templates[0][0])
-    captions, first = np.unique(world.one_reading(np.where(told, scenes.meaning, -1)), axis=0, return_index=True)
+    captions, first = np.unique(np.where(told, meanings, -1), axis=0, return_index=True)
     true = np.asarray(world.true_of(captions, scenes.meaning))
     scores = recalls(images, texts[first], true, "_held_out" if held_out else "")
     return scores if held_out else scores | geometry(images, texts)
@@ -159,9 +169,10 @@ def geometry(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "B E"]) 
 def binding_world(bundle: Bundle, world: World, number: int = 400, seed: int = 3) -> dict[str, float]:
     """Winoground's scores on new pictures of scenes and of each of their swaps; over all kinds together, and the group score of each kind."""
     scenes, totals, scores = distinct_scenes(world, number, seed), [], {}
-    size, meanings = bundle.config.image.size, np.asarray(world.swaps(scenes.meaning))  # (n, kinds, F)
+    size, told = bundle.config.image.size, world.one_reading(scenes.meaning)
+    meanings = np.asarray(world.swaps(told))  # (n, kinds, F)
     images = bundle.embed_images(draw_bytes(world, scenes, size))
-    texts = bundle.embed_texts([world.grammar.describe(row) for row in scenes.meaning])
+    texts = bundle.embed_texts([world.grammar.describe(row) for row in told])
     for kind, name in enumerate(world.swap_names):
         swapped = world.dress(jax.random.key(seed + 1 + kind), meanings[:, kind])
         other_images = bundle.embed_images(draw_bytes(world, swapped, size))

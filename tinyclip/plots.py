@@ -56,9 +56,7 @@ def similarity_matrix(similarity: Float[np.ndarray, "B M"], pictures: Pictures, 
     return _save(figure, path)
 
 
-def space_map(
-    images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"], pictures: Pictures, captions: Sequence[str], path: Path
-) -> Path:
+def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"], pictures: Pictures, captions: Sequence[str], path: Path) -> Path:
     """Pictures (thumbnails) and captions (words) on one 2-D map: the two main directions of the joint space.
 
     The mean of each modality is taken off first, or the gap between pictures and sentences would be all one sees (lesson 14). A flat map of

@@ -11,9 +11,7 @@ from .bundle import Bundle
 BLOCK = 65_536  # rows scored at once: memory for the scores stays small, however large (or memory-mapped) the gallery
 
 
-def nearest(
-    query: Float[np.ndarray, "E"], gallery: Float[np.ndarray, "G E"], k: int
-) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+def nearest(query: Float[np.ndarray, "E"], gallery: Float[np.ndarray, "G E"], k: int) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k"]]:
     """The k rows of the gallery with the largest dot product, best first, and these products; exact, ties by lower index.
 
     k larger than the gallery gives the whole gallery.

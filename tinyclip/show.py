@@ -60,9 +60,8 @@ class Progress:
         self.steps, self.done, self.last = steps, done, 0.0
         self.bar = None
         if errors.is_terminal:
-            self.bar = Bar(
-                TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=errors
-            )  # fmt: skip
+            columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+            self.bar = Bar(*columns, console=errors)
             self.task = self.bar.add_task("train", total=steps, completed=done, note="compiling …")
 
     def __enter__(self) -> "Progress":

@@ -66,15 +66,7 @@ class WordTokenizer:
 
     def split(self, sentence: str) -> list[str]:
         """The words of a sentence, each known to the vocabulary."""
-        words = split_words(sentence)
-        if not words:
-            raise UserError("the caption is empty: give a sentence such as " + repr("a " + " ".join(self.words[-2:])) + ".")
-        for word in words:
-            if word not in self.ids:
-                near = difflib.get_close_matches(word, self.words, n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it knows {', '.join(self.words)}."
-                raise UserError(f"this model never learned the word {word!r} in {_shorten(sentence)!r}: {hint}")
-        return words
+        return known_words(sentence, self.words, "this model never learned")
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
         """The sentence between `<start>` and the first `<end>`."""
@@ -98,6 +90,19 @@ def split_words(sentence: str) -> list[str]:
     """Lower-cased words without the punctuation around them."""
     words = (word.strip(".,;:!?\"'()[]“”‘’") for word in sentence.lower().split())
     return [word for word in words if word]
+
+
+def known_words(sentence: str, vocabulary: Sequence[str], complaint: str) -> list[str]:
+    """The words of a sentence. Raises `UserError` if there are none, or for the first that is not in the vocabulary, with the nearest that are."""
+    words = split_words(sentence)
+    if not words:
+        raise UserError(f"the caption is empty: use some of the words {', '.join(vocabulary)}.")
+    for word in words:
+        if word not in vocabulary:
+            near = difflib.get_close_matches(word, vocabulary, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(vocabulary)}."
+            raise UserError(f"{complaint} the word {word!r} in {_shorten(sentence)!r}: {hint}")
+    return words
 
 
 def _shorten(text: str, limit: int = 80) -> str:

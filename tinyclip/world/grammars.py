@@ -11,7 +11,13 @@ from .scene import COLOURS, COLUMNS, RELATIONS, ROWS, SHAPES, SIZES
 
 _SIZES = (("small", "little"), ("large", "big"))
 _COLOURS = tuple((name,) for name in COLOURS)
-_SYNONYMS = {"circle": ("circle", "disc"), "square": ("square", "box"), "cross": ("cross", "plus"), "ring": ("ring", "hoop"), "moon": ("moon", "crescent")}
+_SYNONYMS = {
+    "circle": ("circle", "disc"),
+    "square": ("square", "box"),
+    "cross": ("cross", "plus"),
+    "ring": ("ring", "hoop"),
+    "moon": ("moon", "crescent"),
+}
 _SHAPES = tuple(_SYNONYMS.get(name, (name,)) for name in SHAPES)
 _AT_ROW = (("at the top",), ("halfway down",), ("at the bottom",))
 _AT_COLUMN = (("on the left",), ("in the center",), ("on the right",))
@@ -66,7 +72,7 @@ PAIRS = Grammar(
         "shape_2": Slot(6, _SHAPES),
     },
     templates=(
-        ("a {colour_1} {shape_1} {relation} a {colour_2} {shape_2}", 6),
+        ("a {colour_1} {shape_1} {relation} a {colour_2} {shape_2}", 10),
         ("there is a {colour_1} {shape_1} {relation} a {colour_2} {shape_2}", 0.5),
         ("{relation} a {colour_2} {shape_2} is a {colour_1} {shape_1}", 0.5),
         ("a {size_1} {colour_1} {shape_1} {relation} a {size_2} {colour_2} {shape_2}", 1),
@@ -74,10 +80,10 @@ PAIRS = Grammar(
         ("a {colour_1} {shape_1} {relation} a {size_2} {colour_2} {shape_2}", 0.25),
         ("a {colour_1} {shape_1} and a {colour_2} {shape_2}", 2),
         ("a {shape_1} {relation} a {shape_2}", 1),
-        ("something {colour_1} {relation} something {colour_2}", 1),
-        ("a {colour_1} {shape_1}", 3),
-        ("something {colour_1}", 1.5),
-        ("a {shape_1}", 3),
+        ("something {colour_1} {relation} something {colour_2}", 4),
+        ("a {colour_1} {shape_1}", 2),
+        ("something {colour_1}", 0.5),
+        ("a {shape_1}", 1.5),
     ),
 )
 

@@ -96,7 +96,21 @@ def place_pair(scenes: Scenes) -> Things:
     across_2 = (room - reach / 2) * (2 * across - 1) - reach * (offset - 0.5)
     upright = relation >= 2
     pair = [
-        (shape_1, colour_1, radius_1, jnp.where(upright, across_1, along_1), jnp.where(upright, along_1, across_1), MAX_TILT * (2 * tilt_1 - 1)),
-        (shape_2, colour_2, radius_2, jnp.where(upright, across_2, along_2), jnp.where(upright, along_2, across_2), MAX_TILT * (2 * tilt_2 - 1)),
+        (
+            shape_1,
+            colour_1,
+            radius_1,
+            jnp.where(upright, across_1, along_1),
+            jnp.where(upright, along_1, across_1),
+            MAX_TILT * (2 * tilt_1 - 1),
+        ),
+        (
+            shape_2,
+            colour_2,
+            radius_2,
+            jnp.where(upright, across_2, along_2),
+            jnp.where(upright, along_2, across_2),
+            MAX_TILT * (2 * tilt_2 - 1),
+        ),
     ]
     return Things(*(jnp.stack(v, axis=1) for v in zip(*pair, strict=True)))

@@ -32,7 +32,8 @@ def single_meanings(held_out: bool) -> Int[np.ndarray, "M 5"]:
 
 
 def pair_meanings(held_out: bool) -> Int[np.ndarray, "M 7"]:
-    """All meanings of two things (size, colour, shape, relation, size, colour, shape) that differ in colour and in shape.
+    """All meanings of two things (size, colour, shape, relation, size, colour, shape) that differ in colour and in shape, each scene once:
+    read from its left or upper thing, so that the relation is "left of" or "above".
 
     Seen: neither thing nor any swap of the two is a held-out pair. Held out: at least one of the two things is.
     """
@@ -42,7 +43,7 @@ def pair_meanings(held_out: bool) -> Int[np.ndarray, "M 7"]:
             continue
         things, swapped = {(colour_1, shape_1), (colour_2, shape_2)}, {(colour_2, shape_1), (colour_1, shape_2)}
         if HELD_OUT_PAIRS & things if held_out else not HELD_OUT_PAIRS & (things | swapped):
-            for size_1, relation, size_2 in product(range(len(SIZES)), range(len(RELATIONS)), range(len(SIZES))):
+            for size_1, relation, size_2 in product(range(len(SIZES)), range(0, len(RELATIONS), 2), range(len(SIZES))):
                 meanings.append((size_1, colour_1, shape_1, relation, size_2, colour_2, shape_2))
     return np.array(meanings)
 
@@ -83,8 +84,10 @@ HELD_OUT_ACTIONS = frozenset({("lion", "playing with a ball"), ("cat", "jumping"
 
 def animal_meanings(held_out: bool) -> Int[np.ndarray, "M 4"]:
     """All meanings of one animal (animal, coat, action, place) whose animal-action pair is, or is not, held out."""
-    return np.array([
-        meaning
-        for meaning in product(*(range(len(values)) for values in (ANIMALS, COATS, ACTIONS, PLACES)))
-        if ((ANIMALS[meaning[0]], ACTIONS[meaning[2]]) in HELD_OUT_ACTIONS) == held_out
-    ])
+    return np.array(
+        [
+            meaning
+            for meaning in product(*(range(len(values)) for values in (ANIMALS, COATS, ACTIONS, PLACES)))
+            if ((ANIMALS[meaning[0]], ACTIONS[meaning[2]]) in HELD_OUT_ACTIONS) == held_out
+        ]
+    )
