@@ -32,7 +32,7 @@ class Train:
     steps: int | None = None
     """Batches to train on; each world has its own default."""
     batch_size: int | None = None
-    """Pairs in a batch (256); every other pair in it is a negative."""
+    """Pairs in a batch (128); every other pair in it is a negative."""
     learning_rate: float | None = None
     """At its peak."""
     seed: int | None = None

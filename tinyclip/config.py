@@ -115,8 +115,8 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {  # name -> im
 class TrainConfig:
     """One training run: how long, how fast, on what. Lesson 10."""
 
-    steps: int = 400
-    batch_size: int = 256  # B, pairs a step; every other pair in it is a negative
+    steps: int = 700
+    batch_size: int = 128  # B, pairs a step; every other pair in it is a negative
     learning_rate: float = 5e-3  # at its peak
     warmup: int = 40  # steps of linear warm-up; then a cosine down to zero
     weight_decay: float = 0.5  # decoupled; weights of matrices only
@@ -133,10 +133,15 @@ class TrainConfig:
 
 # What each world is trained with unless told otherwise: on two CPU cores `single` is done within a minute, `pairs` within ten.
 RECIPES: dict[str, dict[str, Any]] = {
-    "single": {"size": "tiny", "train": {"steps": 700, "batch_size": 128}},
-    "sixteen": {"size": "nano", "train": {"steps": 160}},
-    "pairs": {"size": "tiny", "train": {"steps": 3000, "chunk": 50}},
-    "animals": {"size": "tiny", "train": {"steps": 1000}},
+    "single": {"size": "tiny", "train": {"steps": 700}},
+    "sixteen": {"size": "nano", "train": {"steps": 350, "warmup": 20, "chunk": 10}},
+    "pairs": {
+        "size": "tiny",
+        "image": {"depth": 3},
+        "text": {"depth": 3},
+        "train": {"steps": 6000, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.1, "hard_negatives": "captions", "chunk": 50},
+    },
+    "animals": {"size": "tiny", "train": {"steps": 1500, "learning_rate": 3e-3, "weight_decay": 0.2}},
     "folder": {"size": "tiny", "train": {"steps": 400, "batch_size": 64}},
 }
 

@@ -73,7 +73,10 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
         if saved and args.size is None:
             return dataclasses.replace(CLIPConfig.from_json(saved["model"]), **kind)
         text = {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}
-        return CLIPConfig.preset(size, image={"mean": mean, "std": std}, text=text, **kind)
+        image = {"mean": mean, "std": std}
+        if args.size is None:
+            image, text = image | recipe.get("image", {}), text | recipe.get("text", {})
+        return CLIPConfig.preset(size, image=image, text=text, **kind)
 
     if not data:
         world = get_world(name)
