@@ -73,11 +73,14 @@ def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"],
         axes.add_artist(AnnotationBbox(OffsetImage(picture, zoom=19 / picture.shape[0]), point, frameon=False))
     words = points[len(images) :]
     axes.scatter(*words.T, s=16, marker="D", color=RED, zorder=3, label="sentences")
+    spans, labelled = np.ptp(points, axis=0), []
     for word, (x, y) in zip(captions, words, strict=True):
-        axes.annotate(
-            word, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7, color="black", zorder=4,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
-        )  # fmt: skip
+        if all(abs(x - a) > 0.28 * spans[0] or abs(y - b) > 0.045 * spans[1] for a, b in labelled):  # a label there would cover another
+            labelled.append((x, y))
+            left = x > points[:, 0].mean()  # towards the middle, so that no label leaves the figure
+            box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
+            place = {"xytext": (-5 if left else 5, 0), "textcoords": "offset points", "ha": "right" if left else "left", "va": "center"}
+            axes.annotate(word, (x, y), **place, fontsize=7, zorder=4, bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel("first direction (no unit)")
