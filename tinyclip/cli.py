@@ -13,7 +13,6 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from .errors import UserError
 
-RUNS = Path("data/runs")
 WorldName = Literal["single", "pairs", "animals", "sixteen"]
 Model = Annotated[str, arg(metavar="MODEL", help="a folder written by train, or the name of a pretrained model")]
 Words = Positional[Annotated[tuple[str, ...], arg(metavar="[MODEL] CAPTION")]]

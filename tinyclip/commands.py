@@ -21,6 +21,7 @@ from .world import WORLDS, World, get_world, read_anywhere
 if TYPE_CHECKING:
     from . import cli
 
+RUNS = Path("data/runs")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
 Pixels = UInt8[np.ndarray, "S S 3"]
 
@@ -37,7 +38,7 @@ def train(args: "cli.Train") -> None:
     bundle = run.train_into(plan, out, resume=args.resume)
     scores = _scores(bundle, plan.world, plan.folder)
     figures = draw_figures(bundle, out / "figures", plan.world, plan.folder)
-    _table(bundle, scores)
+    _table(bundle, {key: value for key, value in scores.items() if not any(detail in key for detail in DETAILS)})
     if plan.world is not None and bundle.history.get("all_right"):
         first = bundle.history["all_right"]
         show.result(f"all new pictures right after {first['seconds']:.1f} s of training and {first['pairs']:,} pairs")
@@ -47,7 +48,7 @@ def train(args: "cli.Train") -> None:
     show.result(f'try next: tinyclip search {out} "{example}"\n          {picture}')
 
 
-RUNS = Path("data/runs")
+DETAILS = ("_at_5", "_at_10", "_at_1_held_out", "ensemble", "group_", "alignment", "uniformity")  # left to `tinyclip evaluate`
 
 
 def evaluate(args: "cli.Evaluate") -> None:

@@ -117,15 +117,22 @@ def draw_bytes(world: World, scenes: Scenes, size: int) -> Int[np.ndarray, "B S 
 
 
 def zero_shot_world(bundle: Bundle, world: World, number: int = 2000, seed: int = 1) -> dict[str, float]:
-    """Top-1 over all distinct canonical captions, seen and held-out ones together, on new pictures of seen and of held-out combinations."""
-    (seen, said), (held, held_said) = world.canonical(), world.canonical(held_out=True)
-    texts, said = bundle.embed_texts(seen + held), np.concatenate([said, held_said])
+    """Top-1 over all distinct canonical captions, seen and held-out ones together, on new pictures of seen and of held-out combinations.
+
+    Where the grammar has several ways to say the same, also with each class as the ensemble of all of them.
+    """
+    (_, said), (held, held_said) = world.canonical(), world.canonical(held_out=True)
+    said = np.concatenate([said, held_said])
+    same = [text for text, _ in world.grammar.templates if (world.grammar.said(text) == world.grammar.said(world.grammar.templates[0][0])).all()]
+    every = np.stack([bundle.embed_texts([world.grammar.describe(row, text) for row in said]) for text in same])  # (P, C, E)
+    classes = {"zero_shot": every[0]} | ({"zero_shot_ensemble": prompt_ensemble(every)} if len(same) > 1 else {})
     scores = {}
-    for key, held_out in (("zero_shot_seen", False), ("zero_shot_held_out", True)):
+    for suffix, held_out in (("seen", False), ("held_out", True)):
         if len(held) or not held_out:
             scenes = world.sample(jax.random.key(seed), number, "test", held_out)
             images = bundle.embed_images(draw_bytes(world, scenes, bundle.config.image.size))
-            scores[key] = zero_shot_accuracy(images, texts, np.asarray(world.true_of(said, scenes.meaning)))
+            true = np.asarray(world.true_of(said, scenes.meaning))
+            scores |= {f"{name}_{suffix}": zero_shot_accuracy(images, texts, true) for name, texts in classes.items()}
     return scores
 
 
