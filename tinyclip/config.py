@@ -139,7 +139,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "size": "tiny",
         "image": {"depth": 3},
         "text": {"depth": 3},
-        "train": {"steps": 6000, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.1, "hard_negatives": "captions", "chunk": 50},
+        "train": {"steps": 4000, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.1, "hard_negatives": "captions", "chunk": 50},
     },
     "animals": {"size": "tiny", "train": {"steps": 1500, "learning_rate": 3e-3, "weight_decay": 0.2}},
     "folder": {"size": "tiny", "train": {"steps": 400, "batch_size": 64}},

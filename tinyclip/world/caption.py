@@ -5,6 +5,7 @@ factor ("small" or "little"). `describe` and `parse` read it with plain strings;
 arrays, so that a jitted training step can draw a fresh sentence for every picture. Lesson 02.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -47,11 +48,7 @@ class Grammar:
     @cached_property
     def longest(self) -> int:
         """Words in the longest sentence."""
-
-        def length(piece: str | Slot) -> int:
-            return 1 if isinstance(piece, str) else max(len(way.split()) for ways in piece.phrases for way in ways)
-
-        return max(sum(map(length, self.pieces(text))) for text, _ in self.templates)
+        return max(sum(map(_words_in, self.pieces(text))) for text, _ in self.templates)
 
     def said(self, template: str) -> Bool[np.ndarray, "F"]:
         """Which factors a template speaks of."""
@@ -66,26 +63,30 @@ class Grammar:
 
     def parse(self, sentence: str) -> list[Int[np.ndarray, "F"]]:
         """All meanings a sentence can have, with ANY (-1) for what it leaves open; an empty list if it is no sentence of this grammar."""
-        words, found = sentence.lower().split(), []
+        words = sentence.lower().split()
+        readings = (_readings(self.pieces(text), words, (ANY,) * self.factors) for text, _ in self.templates)
+        return [np.array(meaning) for meaning in dict.fromkeys(meaning for found in readings for meaning in found)]
 
-        def match(pieces: list[str | Slot], rest: list[str], meaning: tuple[int, ...]) -> None:
-            if not pieces:
-                if not rest and meaning not in found:
-                    found.append(meaning)
-                return
-            piece = pieces[0]
-            if isinstance(piece, str):
-                if rest and rest[0] == piece:
-                    match(pieces[1:], rest[1:], meaning)
-                return
-            for value, ways in enumerate(piece.phrases):
-                for way in (way.split() for way in ways):
-                    if rest[: len(way)] == way and meaning[piece.column] in (ANY, value):
-                        match(pieces[1:], rest[len(way) :], (*meaning[: piece.column], value, *meaning[piece.column + 1 :]))
 
-        for template, _ in self.templates:
-            match(self.pieces(template), words, (ANY,) * self.factors)
-        return [np.array(meaning) for meaning in found]
+def _words_in(piece: str | Slot) -> int:
+    return 1 if isinstance(piece, str) else max(len(way.split()) for ways in piece.phrases for way in ways)
+
+
+def _readings(pieces: list[str | Slot], words: list[str], meaning: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Every meaning under which the pieces say exactly these words, given what was already said."""
+    if not pieces:
+        if not words:
+            yield meaning
+        return
+    piece, rest = pieces[0], pieces[1:]
+    if isinstance(piece, str):
+        if words[:1] == [piece]:
+            yield from _readings(rest, words[1:], meaning)
+        return
+    for value, ways in enumerate(piece.phrases):
+        for way in map(str.split, ways):
+            if words[: len(way)] == way and meaning[piece.column] in (ANY, value):
+                yield from _readings(rest, words[len(way) :], (*meaning[: piece.column], value, *meaning[piece.column + 1 :]))
 
 
 class Spoken(NamedTuple):

@@ -60,14 +60,14 @@ def unit(byte: Int[Array, "*b"]) -> Float[Array, "*b"]:
 
 
 def place_single(scenes: Scenes) -> Things:
-    """One thing, anywhere in the ninth of the picture that its row and column name (cut back so that it stays inside). Lesson 02.
+    """One thing; its centre lies anywhere in the ninth its row and column name, of the area that keeps the thing inside the picture. Lesson 02.
 
     `meaning` is size, colour, shape, row, column; `looks` is backdrop, its shade, its direction, x, y, tilt.
     """
     size, colour, shape, row, column = jnp.asarray(scenes.meaning).T
     _, _, _, x, y, tilt = unit(jnp.asarray(scenes.looks)).T
     radius = jnp.asarray(RADII)[size]
-    room = 0.97 - radius  # the centre stays in [-room, room]
+    room = 0.96 - radius  # the centre stays in [-room, room]; the tip of a tilted heart lies 7 % of its radius further out
     x = room * (2 * (column + x) / 3 - 1)
     y = room * (2 * (row + y) / 3 - 1)
     tilt = MAX_TILT * (2 * tilt - 1)
