@@ -83,14 +83,20 @@ class CLIPConfig:
     def from_json(cls, data: dict[str, Any]) -> "CLIPConfig":
         """The inverse of `to_json`. Raises `UserError` for a field that is missing, unknown or out of range."""
         try:
-            data = dict(data)
-            image = dict(data.pop("image"))
-            image |= {name: tuple(float(v) for v in image[name]) for name in ("mean", "std")}
-            return cls(image=ImageConfig(**image), text=TextConfig(**data.pop("text")), **data)
-        except KeyError as error:
-            raise UserError(f"the model's configuration lacks the field {error}.") from None
-        except (TypeError, ValueError) as error:
+            _complete(cls, data, "")
+            _complete(ImageConfig, data["image"], "image.")
+            _complete(TextConfig, data["text"], "text.")
+            image = data["image"] | {name: tuple(float(v) for v in data["image"][name]) for name in ("mean", "std")}
+            return cls(**(data | {"image": ImageConfig(**image), "text": TextConfig(**data["text"])}))
+        except (TypeError, ValueError, AttributeError) as error:
             raise UserError(f"the model's configuration is not one of tinyclip's: {error}.") from None
+
+
+def _complete(kind: type, data: dict[str, Any], prefix: str) -> None:
+    """Raises `UserError` for a field that is missing: nothing in a saved configuration is left to a default that may change."""
+    for field_ in dataclasses.fields(kind):
+        if field_.name not in data:
+            raise UserError(f"the model's configuration lacks the field {prefix}{field_.name}.")
 
 
 def _tower(width: int, depth: int, heads: int) -> dict[str, int]:
@@ -141,7 +147,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"depth": 3},
         "train": {"steps": 4000, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.1, "hard_negatives": "captions", "chunk": 50},
     },
-    "animals": {"size": "tiny", "train": {"steps": 1500, "learning_rate": 3e-3, "weight_decay": 0.2}},
+    "animals": {
+        "size": "tiny",
+        "image": {"depth": 3},
+        "train": {"steps": 2500, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.2, "chunk": 50},
+    },
     "folder": {"size": "tiny", "train": {"steps": 400, "batch_size": 64}},
 }
 
@@ -164,9 +174,9 @@ def check_model(config: CLIPConfig) -> None:
     _positive("embed", config.embed)
     if config.image.size % config.image.patch:
         raise UserError(f"a picture of {config.image.size} pixels does not divide into patches of {config.image.patch}: make it a multiple.")
-    if len(config.image.mean) != 3 or len(config.image.std) != 3 or min(config.image.std) <= 0:
+    if len(config.image.mean) != 3 or len(config.image.std) != 3 or not min(config.image.std) > 0:
         raise UserError("image.mean and image.std are three numbers each, and no std may be 0 or less.")
-    if not 0 <= config.text.end_token < config.text.vocab:
+    if not isinstance(config.text.end_token, int) or not 0 <= config.text.end_token < config.text.vocab:
         raise UserError(f"text.end_token {config.text.end_token} is not among the {config.text.vocab} tokens.")
     if config.loss not in ("contrastive", "sigmoid"):
         raise UserError(f"loss is {config.loss!r}: choose contrastive or sigmoid.")

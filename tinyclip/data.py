@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .config import CLIPConfig, ImageConfig, TrainConfig
+from .errors import UserError
 from .folder import Folder
 from .tokenizer import WordTokenizer
 from .world import World
@@ -46,6 +47,8 @@ class WorldSource:
     """Fresh scenes and captions every step, drawn inside the jitted step: no loader, no epochs, nothing to overfit. Lesson 10."""
 
     def __init__(self, world: World, model: CLIPConfig, run: TrainConfig) -> None:
+        if run.hard_negatives != "none" and world.swaps is None:
+            raise UserError(f"--hard-negatives needs a world with swaps, which {world.name} has not: train on --world pairs.")
         self.world, self.model, self.run = world, model, run
 
     def inputs(self, start: int, stop: int) -> Int[np.ndarray, "steps"]:

@@ -5,6 +5,8 @@ patches before the first block; the sentence is read off its first end token, no
 B batch · S picture side · P patch · N image tokens · T text tokens · V vocabulary · D width. CLIP paper, section 2.4. Lessons 05 and 06.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -42,7 +44,7 @@ def end_position(tokens: Int[Array, "B T"], end_token: int) -> Int[Array, "B"]:
 
 
 def run_blocks(
-    blocks: nnx.List, x: Float[Array, "B T D"], mask: Bool[Array, "T T"] | None, read: Int[Array, "B"], record: Intermediates | None
+    blocks: Sequence[Block], x: Float[Array, "B T D"], mask: Bool[Array, "T T"] | None, read: Int[Array, "B"], record: Intermediates | None
 ) -> Float[Array, "B D"]:
     """All blocks in turn; the result is the row at `read`. With a `record`, every row is computed and every block noted in it."""
     for i, block in enumerate(blocks):

@@ -19,6 +19,11 @@ def cross_entropy(logits: Float[Array, "R C"], targets: Float[Array, "R C"]) -> 
     return -(targets * jax.nn.log_softmax(logits)).sum(-1).mean()
 
 
+def true_pairs(positives: Bool[Array, "B m"] | None, B: int, M: int) -> Bool[Array, "B M"]:
+    """Which text is true of which picture: the i-th of the i-th, unless more is known; texts that `positives` leaves out are true of none."""
+    return jnp.eye(B, M, dtype=bool) if positives is None else jnp.pad(positives, ((0, 0), (0, M - positives.shape[1])))
+
+
 def contrastive_loss(
     image_embeddings: Float[Array, "B E"],
     text_embeddings: Float[Array, "M E"],
@@ -33,7 +38,7 @@ def contrastive_loss(
     images, texts = at_least_float32(image_embeddings), at_least_float32(text_embeddings)
     B, M = len(images), len(texts)
     logits = logit_scale * images @ texts.T  # (B, M)
-    targets = jnp.eye(B, M) if positives is None else jnp.pad(positives, ((0, 0), (0, M - positives.shape[1]))).astype(logits.dtype)
+    targets = true_pairs(positives, B, M).astype(logits.dtype)
     image_to_text = cross_entropy(logits, targets)  # each picture chooses among all texts
     text_to_image = cross_entropy(logits[:, :B].T, targets[:, :B].T)  # each own text chooses among the pictures
     return (image_to_text + text_to_image) / 2
@@ -53,5 +58,5 @@ def sigmoid_loss(
     images, texts = at_least_float32(image_embeddings), at_least_float32(text_embeddings)
     B, M = len(images), len(texts)
     logits = logit_scale * images @ texts.T + logit_bias  # (B, M)
-    true = jnp.eye(B, M, dtype=bool) if positives is None else jnp.pad(positives, ((0, 0), (0, M - positives.shape[1])))
+    true = true_pairs(positives, B, M)
     return -jax.nn.log_sigmoid(jnp.where(true, logits, -logits)).sum() / B

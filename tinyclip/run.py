@@ -66,8 +66,8 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     run = TrainConfig(**(saved.get("train", recipe["train"]) | asked))
     size, kind = args.size or recipe["size"], {"loss": args.loss, "dtype": args.dtype}
     kind = {key: None if value == "float32" else value for key, value in kind.items() if value is not None}
-    if run.hard_negatives != "none" and (data or get_world(name).swaps is None):
-        raise UserError("--hard-negatives needs a world with swaps: train on --world pairs.")
+    if run.hard_negatives != "none" and data:
+        raise UserError("--hard-negatives needs a world with swaps, which a folder of pictures has not: train on --world pairs.")
 
     def model_of(tokenizer: WordTokenizer, mean: tuple[float, ...], std: tuple[float, ...]) -> CLIPConfig:
         if saved and args.size is None:

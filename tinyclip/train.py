@@ -37,7 +37,7 @@ class Measures(NamedTuple):
     """What one step tells about itself, all scalars (in a `Report`: one number a step)."""
 
     loss: Float[Array, "*steps"]
-    floor: Float[Array, "*steps"]  # mean entropy of the true captions and pictures: no model can go below it
+    floor: Float[Array, "*steps"]  # mean entropy of the true captions and pictures, see `floor_of`
     gradient_norm: Float[Array, "*steps"]
     logit_scale: Float[Array, "*steps"]
     finite: Bool[Array, "*steps"]  # False: loss or gradient was not finite, and the update was skipped
@@ -81,9 +81,13 @@ def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
     return model
 
 
-def floor_of(positives: Bool[Array, "B B"]) -> Float[Array, ""]:
-    """The loss that captions true of several pictures impose, in nats: half the mean log count of each direction. Lesson 07."""
-    return (jnp.log(positives.sum(1)).mean() + jnp.log(positives.sum(0)).mean()) / 2
+def floor_of(positives: Bool[Array, "B M"]) -> Float[Array, ""]:
+    """The contrastive loss with shared targets cannot go below this, in nats: the mean entropy of its targets over both directions. Lesson 07.
+
+    A picture with k true captions in the batch has a target of entropy ln k, and so has a caption that is true of k pictures.
+    """
+    B = len(positives)
+    return (jnp.log(positives.sum(1)).mean() + jnp.log(positives[:, :B].sum(0)).mean()) / 2
 
 
 def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
@@ -111,11 +115,10 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
         if config.loss == "contrastive":
             # After the update, not in the forward pass: there, a clamped scale would get no gradient and never come back.
             scale[...] = jnp.clip(scale[...], 0, MAX_LOG_SCALE)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         params, opt_state = jax.tree.map(partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state))
-        B = len(batch.images)
-        measures = Measures(value, floor_of(batch.positives[:, :B]), norm, jnp.exp(scale[...]), finite)
+        measures = Measures(value, floor_of(batch.positives), norm, jnp.exp(params["log_logit_scale"][...]), finite)
         return State(params, opt_state, state.step + 1), measures
 
     return step

@@ -261,7 +261,10 @@ def draw_animals(scenes: Scenes, size: int) -> tuple[Float[Array, "B S S 3"], Fl
     """
     meaning, looks = jnp.asarray(scenes.meaning), jnp.asarray(scenes.looks)
     (kind, coat, action, _), (_, side, x, y, room, light, spot, wag) = meaning.T, unit(looks).T
-    place = jnp.stack([0.16 * x - 0.08, 0.7 + 0.1 * y, 0.9 + 0.16 * room, jnp.where(side < 0.5, 1.0, -1.0)], axis=1)
+    # A small animal may stand almost anywhere: were a pose always seen at one spot, what was learned of a head elsewhere would not help there.
+    scale = 0.65 + 0.35 * room
+    left, ground = (0.95 - 0.8 * scale) * (2 * x - 1), 0.82 - 0.875 * (1.05 - scale) * y
+    place = jnp.stack([left, ground, scale, jnp.where(side < 0.5, 1.0, -1.0)], axis=1)
     rims, manes, balls = (jnp.asarray([_rgb(colour) for colour in table]) for table in (_RIMS, _MANES, _BALLS))
     coats = jnp.asarray(list(COATS.values()), jnp.float32) / 255
     colours = jnp.stack([coats[coat], rims[coat], manes[coat], balls[looks[:, 7] % len(_BALLS)]], axis=1)

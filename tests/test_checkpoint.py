@@ -1,0 +1,113 @@
+"""Checkpoints: the newest three, bit for bit, and damage named."""
+
+import gc
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from helpers import raises_one_sentence
+
+from tinyclip.checkpoint import FOLDER, Checkpoints
+from tinyclip.errors import UserError
+from tinyclip.train import State
+
+
+def state(step: int, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed + step)
+    params = nnx.state(nnx.Dict(kernel=nnx.Param(jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)), scale=nnx.Param(jnp.float32(rng.normal()))))
+    return State(params, optax.adam(0.1).init(params), jnp.asarray(step, jnp.int32))
+
+
+def equal(a: Any, b: Any) -> bool:
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_the_newest_three_are_kept_and_the_newest_restored_bit_for_bit(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (2, 4, 6, 9, 11):
+        assert checkpoints.save(state(step)) == step, "save should return the step it saved"
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    names = sorted(int(p.name) for p in (tmp_path / FOLDER).iterdir() if p.name.isdigit())
+    assert names == [6, 9, 11], f"the newest three checkpoints should be kept, got {names}"
+    assert again.latest() == 11, f"the newest step is 11, got {again.latest()}"
+    restored = again.restore(state(0))
+    assert jax.tree.structure(restored) == jax.tree.structure(state(0)), "what is restored should have the state's structure"
+    assert equal(restored, state(11)), "what is restored should equal what was saved bit for bit"
+    again.close()
+
+
+def test_a_step_that_is_saved_is_not_saved_again(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(3))
+    checkpoints.save(state(3, seed=9))
+    assert equal(checkpoints.restore(state(0)), state(3)), "a step that is there already should be left as it is"
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path):
+    raises_one_sentence(UserError, lambda: Checkpoints(tmp_path).restore(state(0)), "no checkpoint to resume from", str(tmp_path / FOLDER))
+
+
+# Orbax leaves other reads unfinished when one fails, and Python remarks on these when it clears them away.
+ORBAX = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine:RuntimeWarning")
+
+
+@ORBAX
+@pytest.mark.parametrize("damage", ["removed", "emptied", "cut"])
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(3))
+    checkpoints.close()
+    files = [p for p in (tmp_path / FOLDER / "3").rglob("*") if p.is_file() and p.name != "_CHECKPOINT_METADATA"]
+    assert files, "a checkpoint should hold files"
+    for file in files:
+        if damage == "removed":
+            file.unlink()
+        else:
+            file.write_bytes(b"" if damage == "emptied" else file.read_bytes()[: file.stat().st_size // 2])
+    raises_one_sentence(UserError, lambda: Checkpoints(tmp_path).restore(state(0)), str(tmp_path / FOLDER / "3"), "cannot be read")
+    gc.collect()
+
+
+@ORBAX
+def test_a_checkpoint_of_another_shape_is_not_taken(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(3))
+    other = nnx.state(nnx.Dict(kernel=nnx.Param(jnp.zeros((4, 5))), scale=nnx.Param(jnp.float32(0))))
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        checkpoints.restore(State(other, optax.adam(0.1).init(other), jnp.asarray(0)))
+    assert "\n" not in str(caught.value), f"the message should be one line, got {caught.value}"
+    gc.collect()
+
+
+def test_a_checkpoint_that_was_being_written_is_not_seen(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(3))
+    checkpoints.close()
+    shutil.copytree(tmp_path / FOLDER / "3", tmp_path / FOLDER / "7.orbax-checkpoint-tmp-123")
+    again = Checkpoints(tmp_path)
+    assert again.latest() == 3, f"half a checkpoint of step 7 should not be seen, got {again.latest()}"
+    assert equal(again.restore(state(0)), state(3)), "the last whole checkpoint should be restored"
+
+
+def test_a_checkpoint_that_cannot_be_written_says_which_one_is_still_good(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(3))
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.manager, "save", full)
+    raises_one_sentence(UserError, lambda: checkpoints.save(state(5)), "No space left", "step 3")
+    monkeypatch.undo()
+    assert equal(checkpoints.restore(state(0)), state(3)), "the older checkpoint should stay"
+
+
+def test_a_place_that_cannot_be_made_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    raises_one_sentence(UserError, lambda: Checkpoints(tmp_path / "file"), "could not make", str(tmp_path / "file"))

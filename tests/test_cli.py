@@ -1,0 +1,318 @@
+"""The commands, as they are typed: what they print, what they write, and how each mistake ends."""
+
+import importlib.metadata
+import json
+import math
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from trained import fails, folder_of_pictures, folder_run, home, run, works, world_run, world_run_and_output
+
+import tinyclip
+from tinyclip import run as running
+from tinyclip.cli import Train
+from tinyclip.world import get_world
+
+ROOT = Path(tinyclip.__file__).parent.parent
+
+
+def picture(path):
+    """A picture file, wholly read and closed."""
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands run in an empty folder, as what they write by default lands there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def python(*args):
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_neither_the_package_nor_its_command_line_loads_jax():
+    code = "import sys, tinyclip, tinyclip.cli; print(sorted({'jax', 'flax', 'optax', 'matplotlib', 'orbax', 'numpy'} & set(sys.modules)))"
+    result = python("-c", code)
+    assert result.stdout.strip() == "[]", f"importing tinyclip.cli should be quick, but loads {result.stdout}{result.stderr}"
+
+
+def test_help_takes_less_than_two_seconds():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = python("-m", "tinyclip", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # of the processor: the machine may be busy
+    assert result.returncode == 0, f"--help should end with 0: {result.stderr}"
+    for command in ("train", "evaluate", "search", "classify", "caption", "draw", "plot", "export", "bench"):
+        assert re.search(rf"\b{command}\b", result.stdout), f"--help should tell of {command}, got {result.stdout}"
+    assert spent < 2, f"--help should take less than 2 seconds of one processor, took {spent:.1f}"
+
+
+def test_public_names_are_where_the_design_says():
+    for name in tinyclip.__all__:
+        assert getattr(tinyclip, name) is not None, f"tinyclip.{name} should be there"
+    assert set(tinyclip.__all__) <= set(dir(tinyclip)), "dir(tinyclip) should list its public names"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = tinyclip.no_such_name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tinyclip.__version__), f"want a version, got {tinyclip.__version__}"
+    assert importlib.metadata.version("tyro"), "the command line is tyro's"
+
+
+def test_training_prints_a_table_its_figures_and_what_to_try_next():
+    _, printed = world_run_and_output()
+    for word in ("zero shot seen", "image to text recall at 1", "logit scale", "training.png", "similarity.png", "space.png", "try next", "search"):
+        assert word in printed, f"training should print {word!r}, got {printed}"
+
+
+def test_every_command_the_run_suggests_works():
+    _, printed = world_run_and_output()
+    sentence = re.search(r'tinyclip search \S+ "([^"]+)"', printed)
+    assert sentence, f"a search should be suggested, got {printed}"
+    works("search", world_run(), sentence[1])
+    works("draw", sentence[1], "picture.png")
+    works("caption", world_run(), "picture.png")
+
+
+def scores_of(*args):
+    printed = works("evaluate", *args, "--json")
+    assert len(printed.strip().splitlines()) == 1, f"--json should print one line and nothing else, got {printed}"
+    scores = json.loads(printed)
+    for key, value in scores.items():
+        assert type(value) in (int, float) and math.isfinite(value), f"--json should be a flat object of numbers, but {key} is {value!r}"
+    return scores
+
+
+def test_evaluate_prints_one_flat_object_or_a_table():
+    scores = scores_of(world_run())
+    recall = {f"{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
+    wanted = recall | {"zero_shot_seen", "linear_probe", "modality_gap", "alignment", "uniformity", "logit_scale"}
+    assert set(scores) == wanted, f"sixteen has no held-out pairs and no binding: missing {wanted - set(scores)}, beyond {set(scores) - wanted}"
+    table = works("evaluate", world_run())
+    shown = re.search(r"zero shot seen\D+([\d.]+) %", table)
+    assert shown and abs(float(shown[1]) - 100 * scores["zero_shot_seen"]) < 0.06, f"the table should tell the same, got {table}"
+
+
+def test_search_prints_scores_best_first_and_saves_a_grid():
+    printed = works("search", world_run(), "a red circle", "-k", 3).strip().splitlines()
+    scores = [float(line.split()[0]) for line in printed[:3]]
+    assert len(printed) == 4 and scores == sorted(scores, reverse=True), f"want three scores, best first, and the grid's path, got {printed}"
+    world = get_world("sixteen")
+    for line in printed[:3]:
+        caption = line.split(maxsplit=1)[1]
+        assert world.grammar.parse(caption), f"each picture should be named by its caption, got {caption!r}"
+    assert printed[3] == "grid: search.png" and picture("search.png").format == "PNG", f"a grid should be saved, got {printed[3]}"
+
+
+def test_search_looks_through_a_folder_with_or_without_captions():
+    printed = works("search", world_run(), "a red circle", "--images", folder_of_pictures(), "-k", 99, "--out", "deep/grid.png")
+    names = [line.split(maxsplit=1)[1] for line in printed.strip().splitlines()[:-1]]
+    assert sorted(names) == sorted(p.name for p in folder_of_pictures().glob("*.png")), f"each picture should be listed once, got {names}"
+    assert Path("deep/grid.png").is_file(), "the grid should be where --out says"
+    for number, name in enumerate(("in/b.JPG", "a.png", "in/deep/c.png")):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9 + number, 30, 3), 60 * number, np.uint8)).save(Path("photos", name))
+    Path("photos/notes.txt").write_text("no picture")
+    printed = works("search", world_run(), "a blue star", "--images", "photos")
+    names = sorted(line.split(maxsplit=1)[1] for line in printed.strip().splitlines()[:-1])
+    assert names == ["a.png", "in/b.JPG", "in/deep/c.png"], f"every picture below the folder should be found, got {names}"
+
+
+def test_classify_prints_probabilities_that_sum_to_one():
+    works("draw", "a red circle", "circle.png", "--world", "sixteen")
+    captions = ["a red circle", "a blue star", "a green square"]
+    printed = works("classify", world_run(), "circle.png", *captions).strip().splitlines()
+    found = {line.split("%", 1)[1].strip(): float(line.split("%")[0]) for line in printed}
+    assert set(found) == set(captions), f"each caption should be listed once, got {printed}"
+    assert abs(sum(found.values()) - 100) < 0.1, f"probabilities should sum to 100 %, got {found}"
+    assert list(found.values()) == sorted(found.values(), reverse=True), f"the best should come first, got {printed}"
+    turned = works("classify", world_run(), "circle.png", *captions[::-1])
+    assert turned.strip().splitlines() == printed, "the order of the captions should not matter"
+
+
+def test_caption_prints_the_nearest_captions():
+    works("draw", "a red circle", "circle.png", "--world", "sixteen")
+    printed = works("caption", world_run(), "circle.png").strip().splitlines()
+    captions = get_world("sixteen").canonical()[0]
+    assert len(printed) == 5 and all(line.split(maxsplit=1)[1] in captions for line in printed), f"want 5 captions of the world, got {printed}"
+    everything = works("caption", world_run(), "circle.png", "-k", 50).strip().splitlines()
+    assert len(everything) == 16 and everything[:5] == printed, f"with a large -k all 16 captions should come, got {len(everything)}"
+    Path("mine.txt").write_text("a blue star\n\n  a red circle  \n")
+    own = works("caption", world_run(), "circle.png", "--captions", "mine.txt").strip().splitlines()
+    assert sorted(line.split(maxsplit=1)[1] for line in own) == ["a blue star", "a red circle"], f"want the two captions of the file, got {own}"
+
+
+def test_a_sentence_is_drawn_and_the_same_seed_draws_the_same():
+    printed = works("draw", "A large red circle.", "deep/out.png")
+    assert printed.strip() == "deep/out.png", f"the file should be named, got {printed!r}"
+    image = np.asarray(picture("deep/out.png")).astype(int)
+    assert image.shape == (256, 256, 3), f"a sentence is drawn at 256 pixels, got {image.shape}"
+    red = (image[..., 0] > 180) & (image[..., 1:].max(-1) < 120)
+    assert 0.02 < red.mean() < 0.6, f"a large red circle should cover some of the picture, but {red.mean():.1%} is red"
+    works("draw", "a large red circle", "again.png")
+    works("draw", "a large red circle", "other.png", "--seed", 5)
+    assert Path("again.png").read_bytes() == Path("deep/out.png").read_bytes(), "the same sentence and seed should give the same picture"
+    assert Path("other.png").read_bytes() != Path("again.png").read_bytes(), "another seed should give another picture"
+    name = works("draw", "a red circle left of a blue square", "--size", 48).strip()
+    assert picture(name).size == (48, 48), f"without a file the sentence names it, at the size asked for, got {name!r}"
+
+
+@pytest.mark.parametrize("world", ["pairs", "animals"])
+def test_a_drawn_folder_has_pictures_and_true_captions(world):
+    printed = works("draw", "--world", world, "--count", 7, "out", "--size", 24, "--seed", 2)
+    assert "7 pictures" in printed, f"the number of pictures should be told, got {printed!r}"
+    entries = [json.loads(line) for line in Path("out/metadata.jsonl").read_text().splitlines()]
+    assert [entry["file_name"] for entry in entries] == [f"0000{i}.png" for i in range(7)], f"want one line a picture, in order, got {entries}"
+    for entry in entries:
+        assert picture(Path("out", entry["file_name"])).size == (24, 24), "every picture should be of the size asked for"
+        assert get_world(world).grammar.parse(entry["text"]), f"every caption should parse in the world's grammar, not {entry['text']!r}"
+    fails("draw", "--world", world, "--count", 3, "out", names=("out", "already holds"))
+
+
+def test_the_captions_of_a_drawn_folder_are_true_of_its_pictures(monkeypatch):
+    from tinyclip import commands
+
+    drawn = []
+    real = commands.measure.draw_bytes
+    monkeypatch.setattr(commands.measure, "draw_bytes", lambda world, scenes, size: drawn.append(scenes) or real(world, scenes, size))
+    works("draw", "--world", "single", "--count", 40, "out", "--size", 16)
+    world, entries = get_world("single"), [json.loads(line) for line in Path("out/metadata.jsonl").read_text().splitlines()]
+    meanings = np.asarray(drawn[0].meaning)
+    for meaning, entry in zip(meanings, entries, strict=True):
+        said = world.grammar.parse(entry["text"])
+        true = any(all(s in (-1, m) for s, m in zip(row, meaning, strict=True)) for row in said)
+        assert true, f"{entry['text']!r} is not true of the scene {meaning}: is each picture beside its own caption?"
+    assert len({entry["text"] for entry in entries}) > 20, "captions should vary"
+
+
+def test_a_folder_of_pictures_is_trained_on_evaluated_and_searched():
+    out = folder_run()
+    config = json.loads((out / "config.json").read_text())
+    assert config["data"] == str(folder_of_pictures().resolve()), f"config.json should name the folder, got {config.get('data')}"
+    assert config["train"]["batch_size"] == 22, f"a batch larger than the folder becomes all of it, got {config['train']['batch_size']}"
+    scores = scores_of(out)
+    assert scores["pictures"] == 2, f"of 24 pictures 2 were kept from training, but {scores['pictures']} are tested on"
+    assert scores_of(out, "--data", folder_of_pictures())["pictures"] == 2, "the folder it was trained on should be known again"
+    texts = [json.loads(line)["text"] for line in (folder_of_pictures() / "metadata.jsonl").read_text().splitlines()]
+    printed = works("search", out, texts[0], "-k", 2).strip().splitlines()
+    assert all((folder_of_pictures() / line.split(maxsplit=1)[1]).is_file() for line in printed[:-1]), f"want files of the folder, got {printed}"
+    printed = works("caption", out, folder_of_pictures() / "00000.png", "-k", 2).strip().splitlines()
+    assert len(printed) == 2 and all(line.split(maxsplit=1)[1] in texts for line in printed), f"want captions of the folder, got {printed}"
+    again = running.plan(Train(out=out, resume=True), config)
+    different = running.differences({key: value for key, value in config.items() if key != "format"}, again.settings)
+    assert not different, f"the run should be resumable with its own settings, but these differ: {different}"
+
+
+def test_plot_draws_the_figures_again_at_a_place_of_ones_choice():
+    printed = works("plot", world_run(), "--out", "mine").split()
+    assert printed == ["mine/similarity.png", "mine/space.png", "mine/training.png"], f"want three figures, got {printed}"
+    assert all(picture(path).format == "PNG" for path in printed), "figures should be PNG files"
+
+
+def test_an_exported_model_is_the_model_and_no_more():
+    printed = works("export", world_run(), "out/copy")
+    names = sorted(p.name for p in Path("out/copy").iterdir())
+    assert names == ["config.json", "history.json", "model.safetensors", "tokenizer.json"], f"no training state should be exported, got {names}"
+    assert all(name in printed for name in names), f"what was written should be told, got {printed}"
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        wanted, got = ((path / name).read_bytes() for path in (world_run(), Path("out/copy")))
+        assert wanted == got, f"{name} should be exported as it is"
+    assert works("evaluate", "out/copy", "--json") == works("evaluate", world_run(), "--json"), "an exported model should score the same"
+    fails("export", world_run(), "out/copy", names=("out/copy", "not an empty folder"))
+    Path("file").write_text("x")
+    fails("export", world_run(), "file", names=("file", "not an empty folder"))
+    Path("empty").mkdir()
+    works("export", world_run(), "empty")
+
+
+def test_a_model_that_names_no_world_asks_for_one():
+    works("export", world_run(), "bare")
+    config = json.loads(Path("bare/config.json").read_text())
+    del config["world"]
+    Path("bare/config.json").write_text(json.dumps(config))
+    fails("evaluate", "bare", names=("'bare'", "--world", "--data"))
+    fails("plot", "bare", names=("'bare'",))
+    assert scores_of("bare", "--world", "sixteen")["zero_shot_seen"] >= 0, "with a world it can be tested"
+
+
+MISTAKES = {
+    "unknown model": (("evaluate", "no-model"), ("'no-model'",)),
+    "unknown word": (("search", "MODEL", "a purpel circle"), ("'purpel'",)),
+    "unknown word with near ones": (("search", "MODEL", "a red circel"), ("'circel'", "'circle'")),
+    "unknown word in classify": (("classify", "MODEL", "PICTURE", "a red circle", "a red hat"), ("'hat'",)),
+    "caption too long": (("search", "MODEL", "a red circle a red circle a red circle"), ("9 words",)),
+    "empty caption": (("search", "MODEL", "  "), ("empty",)),
+    "no model for search": (("search", "a", "b", "c"), ("one caption",)),
+    "k of 0": (("search", "MODEL", "a red circle", "-k", "0"), ("-k is 0",)),
+    "k below 0": (("caption", "MODEL", "PICTURE", "-k", "-3"), ("-k is -3",)),
+    "no picture": (("caption", "MODEL", "none.png"), ("none.png", "does not exist")),
+    "a text as picture": (("classify", "MODEL", "words.txt", "a red circle", "a blue star"), ("words.txt",)),
+    "a folder as picture": (("caption", "MODEL", "."), ("folder",)),
+    "no captions to classify": (("classify", "MODEL", "PICTURE"), ("captions",)),
+    "no file of captions": (("caption", "MODEL", "PICTURE", "--captions", "none.txt"), ("none.txt",)),
+    "an empty file of captions": (("caption", "MODEL", "PICTURE", "--captions", "empty.txt"), ("empty.txt",)),
+    "no folder of pictures": (("search", "MODEL", "a red circle", "--images", "none"), ("none",)),
+    "an empty folder of pictures": (("search", "MODEL", "a red circle", "--images", "void"), ("void", "no pictures")),
+    "a folder with a bad picture": (("search", "MODEL", "a red circle", "--images", "bad"), ("bad/a.png",)),
+    "a grid that cannot be written": (("search", "MODEL", "a red circle", "--out", "words.txt/grid.png"), ("words.txt/grid.png",)),
+    "world and data": (("evaluate", "MODEL", "--world", "single", "--data", "void"), ("--world", "--data")),
+    "data without metadata": (("evaluate", "MODEL", "--data", "void"), ("metadata.jsonl",)),
+    "a world with unknown words": (("evaluate", "MODEL", "--world", "animals"), ("'animals'",)),
+    "draw an unknown word": (("draw", "a red circel", "x.png"), ("'circel'", "'circle'")),
+    "draw no sentence": (("draw", "circle red a", "x.png"), ("'circle red a'",)),
+    "draw too many words": (("draw", "a", "red", "circle"), ("one sentence",)),
+    "draw nothing": (("draw", " ", "x.png"), ()),
+    "draw too small": (("draw", "a red circle", "x.png", "--size", "3"), ("--size is 3",)),
+    "draw too large": (("draw", "a red circle", "x.png", "--size", "5000"), ("--size is 5000",)),
+    "draw none": (("draw", "--count", "0", "f"), ("count",)),
+    "draw fewer than none": (("draw", "--count", "-4", "f"), ("count",)),
+    "draw many to two places": (("draw", "--count", "4", "f", "g"), ("one folder",)),
+    "draw into a file": (("draw", "--count", "4", "words.txt"), ("words.txt",)),
+    "draw where nothing can be": (("draw", "a red circle", "words.txt/x.png"), ("words.txt/x.png",)),
+    "draw with an unknown ending": (("draw", "a red circle", "x.nonsense"), ("x.nonsense",)),
+    "draw with a seed below 0": (("draw", "a red circle", "x.png", "--seed", "-1"), ("seed",)),
+    "export over a folder": (("export", "MODEL", "bad"), ("bad",)),
+    "plot where nothing can be": (("plot", "MODEL", "--out", "words.txt/f"), ("words.txt/f",)),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(kind):
+    command, names = MISTAKES[kind]
+    Path("words.txt").write_text("hello")
+    Path("empty.txt").write_text("\n")
+    Path("void").mkdir()
+    Path("bad").mkdir()
+    Path("bad/a.png").write_text("no picture")
+    before = sorted(str(p) for p in Path().rglob("*"))
+    stand_in = {"MODEL": world_run(), "PICTURE": folder_of_pictures() / "00003.png"}
+    message = fails(*(stand_in.get(word, word) for word in command), names=names)
+    assert len(message) < 900, f"the message should be a sentence, not {len(message)} characters: {message}"
+    assert sorted(str(p) for p in Path().rglob("*")) == before, f"nothing may be left behind, but there is {sorted(Path().rglob('*'))}"
+
+
+@pytest.mark.parametrize("command", [["train", "--world", "mars"], ["fly"], ["train", "--steps", "many"], ["export", "x", "y", "--format", "onnx"]])
+def test_a_command_line_that_is_none_ends_with_2(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*command)
+    assert stop.value.code == 2, f"{' '.join(command)} should end with exit code 2, got {stop.value.code}"
+    assert home().exists() and "Traceback" not in capsys.readouterr().err, "no traceback is wanted"
+
+
+def test_an_interrupted_command_ends_without_a_traceback(monkeypatch):
+    from tinyclip import commands
+
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "evaluate", stopped)
+    code, out, err = run("evaluate", world_run())
+    assert (code, out, err.strip()) == (130, "", "stopped"), f"Ctrl-C should end a command with 130 and one word, got {code}, {out!r}, {err!r}"

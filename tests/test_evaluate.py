@@ -1,0 +1,371 @@
+"""The measures, each against a slow or a known answer; and a model that knows everything, which must score 100 %."""
+
+import itertools
+import math
+import re
+from dataclasses import dataclass, field
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import check, randomised
+from jaxtyping import Float
+from trained import quick
+
+from tinyclip import evaluate
+from tinyclip.bundle import Bundle
+from tinyclip.clip import CLIP
+from tinyclip.config import CLIPConfig, ImageConfig, TextConfig
+from tinyclip.folder import Folder
+from tinyclip.tokenizer import WordTokenizer
+from tinyclip.world import World, get_world
+
+
+def slow_recall(similarity, relevant, k):
+    """The mean over all orders of the gallery, ties broken by order."""
+    hits, orders = 0, list(itertools.permutations(range(similarity.shape[1])))
+    for order in orders:
+        for scores, true in zip(similarity, relevant, strict=True):
+            best = sorted(order, key=lambda j, scores=scores: -scores[j])[:k]  # stable: ties stay in this order
+            hits += any(true[j] for j in best)
+    return hits / len(orders) / len(similarity)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 6, 9])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_recall_is_what_random_order_among_ties_gives_on_average(k, seed):
+    rng = np.random.default_rng(seed)
+    similarity = rng.integers(0, 3, (7, 5)).astype(np.float32)  # many ties
+    relevant = rng.random((7, 5)) < 0.4
+    relevant[np.arange(7), rng.integers(0, 5, 7)] = True
+    found, wanted = evaluate.recall_at_k(similarity, relevant, k), slow_recall(similarity, relevant, k)
+    assert abs(found - wanted) < 1e-9, f"recall@{k}: want {wanted:.4f}, the mean over all orders, got {found:.4f}"
+
+
+def test_a_collapsed_model_gets_chance():
+    relevant = np.eye(20, dtype=bool)
+    for k in (1, 5, 10):
+        found = evaluate.recall_at_k(np.full((20, 20), 0.7, np.float32), relevant, k)
+        assert abs(found - k / 20) < 1e-9, f"with all similarities equal, recall@{k} among 20 should be {k / 20}, got {found}"
+
+
+def test_a_query_without_an_answer_is_refused():
+    relevant = np.eye(3, dtype=bool)
+    relevant[1] = False
+    with pytest.raises(ValueError, match="relevant"):
+        evaluate.recall_at_k(np.eye(3, dtype=np.float32), relevant, 1)
+
+
+def test_zero_shot_counts_pictures_whose_nearest_class_is_true():
+    classes = np.eye(3, dtype=np.float32)
+    images = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    true = np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1]], bool)
+    found = evaluate.zero_shot_accuracy(images, classes, true)
+    assert found == 0.75, f"three of four pictures have a true nearest class, got {found}"
+
+
+def test_both_ways_of_retrieval_are_told_apart():
+    images = np.array([[1, 0], [0.8, 0.6], [0, 1]], np.float32)
+    texts = np.array([[1, 0], [0, 1]], np.float32)
+    true = np.array([[1, 0], [0, 1], [0, 1]], bool)
+    scores = evaluate.recalls(images, texts, true, "_x")
+    assert scores["image_to_text_recall_at_1_x"] == pytest.approx(2 / 3), f"two of three pictures find their caption first, got {scores}"
+    assert scores["text_to_image_recall_at_1_x"] == 1, f"both captions find a picture of theirs first, got {scores}"
+    assert scores["image_to_text_recall_at_5_x"] == 1, f"among two captions everything is within the first 5, got {scores}"
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_prompts_are_normalised_then_averaged_then_normalised():
+    rng = np.random.default_rng(0)
+    prompts = rng.normal(size=(4, 3, 5)) * rng.uniform(0.1, 9, (4, 3, 1))
+    wanted = unit(unit(prompts).mean(0))
+    check(
+        "the prompt ensemble", evaluate.prompt_ensemble(prompts), wanted, 1e-9,
+        mistakes={
+            "is each sentence normalised before the mean?": unit(prompts.mean(0)),
+            "is the mean normalised again?": unit(prompts).mean(0),
+            "is the mean over the prompts, the first axis?": unit(unit(prompts).mean(1)),
+        },
+    )  # fmt: skip
+
+
+def test_leaving_out_a_normalisation_would_change_the_winner():
+    # Class 0 has one long sentence far from the picture; class 1 has two that agree. Without the first step the long one wins the mean.
+    picture = np.array([1.0, 0.0])
+    prompts = np.array([[[9.0, 12.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
+    scores = evaluate.prompt_ensemble(prompts) @ picture
+    assert scores.argmax() == 0, f"class 0 should win, got {scores}: is each sentence normalised first?"
+    assert (unit(prompts.mean(0)) @ picture).argmax() == 1, "the case should be one in which the first step decides"
+    # Class 0 points at the picture but its sentences disagree, so their mean is short; class 1 is a little off but agrees.
+    prompts = np.array([[[1.0, 2.0], [1.0, 0.8]], [[1.0, -2.0], [1.0, 0.8]]])
+    scores = evaluate.prompt_ensemble(prompts) @ picture
+    assert scores.argmax() == 0, f"class 0 should win, got {scores}: is the mean normalised again?"
+    assert (unit(prompts).mean(0) @ picture).argmax() == 1, "the case should be one in which the last step decides"
+
+
+# similarity[picture, caption]; the diagonal is right
+BINDING = {
+    "all right": ([[3, 1], [1, 3]], (1, 1, 1)),
+    "pictures choose right, captions do not": ([[5, 4], [1, 2]], (1, 0, 0)),
+    "captions choose right, pictures do not": ([[5, 1], [4, 2]], (0, 1, 0)),
+    "all wrong": ([[1, 3], [3, 1]], (0, 0, 0)),
+    "all tie": ([[2, 2], [2, 2]], (0, 0, 0)),
+    "one picture cannot decide": ([[2, 2], [1, 3]], (0, 1, 0)),
+    "the other picture cannot decide": ([[3, 1], [2, 2]], (0, 1, 0)),
+    "one caption cannot decide": ([[2, 1], [2, 3]], (1, 0, 0)),
+    "the other caption cannot decide": ([[3, 2], [1, 2]], (1, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", BINDING)
+def test_binding_is_scored_as_winoground_does(case):
+    similarity, wanted = BINDING[case]
+    found = evaluate.binding_scores(np.array([similarity], float))
+    got = tuple(found[f"binding_{kind}"] for kind in ("text", "image", "group"))
+    assert got == wanted, f"{case}: want text, image, group {wanted}, got {got}"
+
+
+def test_binding_of_random_numbers_is_at_chance():
+    found = evaluate.binding_scores(np.random.default_rng(0).normal(size=(40_000, 2, 2)))
+    for kind, chance in (("text", 1 / 4), ("image", 1 / 4), ("group", 1 / 6)):
+        value = found[f"binding_{kind}"]
+        assert abs(value - chance) < 0.012, f"binding_{kind} of random numbers should be {chance:.3f}, got {value:.3f}"
+
+
+def test_a_linear_probe_reads_what_can_be_read_and_no_more():
+    rng = np.random.default_rng(0)
+    centres = np.array([[3, 0, 0], [0, 3, 0], [-3, 0, 1], [0, -3, 1]], float)
+    labels, answers = rng.integers(0, 4, 300), rng.integers(0, 4, 200)
+    x, y = (centres[of] + 0.2 * rng.normal(size=(len(of), 3)) for of in (labels, answers))
+    found = evaluate.linear_probe(x, labels, y, answers)
+    assert found == 1.0, f"separate clusters should be read without a mistake, got {found}"
+    noise = evaluate.linear_probe(rng.normal(size=(300, 3)), labels, rng.normal(size=(200, 3)), answers)
+    assert 0.12 < noise < 0.38, f"noise tells nothing about 4 labels: want about 0.25, got {noise}"
+    shifted = evaluate.linear_probe(x + 7, labels, y + 7, answers)
+    assert shifted == 1.0, f"the probe should have a bias, so that a shift of all points does not matter, got {shifted}"
+
+
+@pytest.mark.parametrize("ridge", [1e-9, 1.0])
+def test_the_probe_is_least_squares_with_a_ridge(ridge):
+    rng = np.random.default_rng(1)
+    x, labels, y = rng.normal(size=(90, 4)), rng.integers(0, 3, 90), rng.normal(size=(4000, 4))
+    ones = np.concatenate([x, np.ones((90, 1))], 1)
+    rows = np.concatenate([ones, np.sqrt(ridge * 90) * np.eye(5)])
+    weights = np.linalg.lstsq(rows, np.concatenate([np.eye(3)[labels], np.zeros((5, 3))]), rcond=None)[0]
+    answers = (np.concatenate([y, np.ones((4000, 1))], 1) @ weights).argmax(1)
+    found = evaluate.linear_probe(x, labels, y, answers, ridge=ridge)
+    assert found > 0.999, f"ridge {ridge}: the closed form should choose as np.linalg.lstsq does, but agrees only on {found:.1%}"
+
+
+def test_the_modality_gap_is_the_distance_of_the_means():
+    images, texts = np.array([[3.0, 0], [3, 2]]), np.array([[0.0, 5], [0, 5], [0, 5]])
+    found = evaluate.modality_gap(images, texts)
+    assert found == pytest.approx(5), f"the means (3, 1) and (0, 5) are 5 apart, got {found}"
+
+
+def test_alignment_is_the_mean_squared_distance_of_pairs():
+    points = unit(np.random.default_rng(0).normal(size=(6, 3)))
+    same, opposite = evaluate.alignment(points, points), evaluate.alignment(points, -points)
+    assert same == 0 and opposite == pytest.approx(4), f"equal pairs are 0 apart and opposite ones 4, got {same} and {opposite}"
+    right = evaluate.alignment(np.eye(2), np.eye(2)[::-1].copy())
+    assert right == pytest.approx(2), f"pairs at right angles are 2 apart (squared), got {right}"
+
+
+def test_uniformity_of_known_points():
+    same = evaluate.uniformity(np.tile([[0.6, 0.8]], (5, 1)))
+    assert same == pytest.approx(0), f"points in one place have uniformity 0, got {same}"
+    antipodes = evaluate.uniformity(np.array([[1.0, 0], [-1, 0]]))
+    assert antipodes == pytest.approx(-8), f"two opposite points have log exp(-2 * 4) = -8, got {antipodes}: do pairs with themselves count?"
+    axes = evaluate.uniformity(np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]]))
+    wanted = math.log((math.exp(-8) + 2 * math.exp(-4)) / 3)
+    assert axes == pytest.approx(wanted), f"four points on the axes have {wanted:.4f}, got {axes:.4f}"
+
+
+def vector(row):
+    """A unit vector of its own for every meaning."""
+    return _vector(tuple(row.tolist()))
+
+
+@cache
+def _vector(row):
+    return unit(np.random.default_rng([value + 1 for value in row]).normal(size=24)).astype(np.float32)
+
+
+@cache
+def patterns(world):
+    """Every template as a regular expression; the grammar's own parser is too slow for ten thousand sentences."""
+    found = []
+    for template, _ in world.grammar.templates:
+        parts, usual = [], {}
+        for piece in world.grammar.pieces(template):
+            if isinstance(piece, str):
+                parts.append(piece)
+            else:
+                usual[piece.column] = {ways[0]: value for value, ways in enumerate(piece.phrases)}
+                parts.append(f"(?P<f{piece.column}>{'|'.join(sorted(usual[piece.column], key=len, reverse=True))})")
+        found.append((re.compile(" ".join(parts)), usual))
+    return found
+
+
+def understand(world, sentence):
+    """The meaning of a sentence in its usual words, -1 for what it leaves open."""
+    for pattern, usual in patterns(world):
+        match = pattern.fullmatch(sentence)
+        if match:
+            meaning = np.full(world.grammar.factors, -1)
+            for column, values in usual.items():
+                meaning[column] = values[match[f"f{column}"]]
+            return meaning
+    raise AssertionError(f"{sentence!r} is no sentence of {world.name} in its usual words")
+
+
+@dataclass(frozen=True)
+class Oracle(Bundle):
+    """A model that knows everything: with `draw_bytes` replaced, a picture's first bytes are its meaning."""
+
+    world: World = field(default=None)
+    confused: bool = False  # an oracle that tells no picture from another
+
+    def told(self, meanings):
+        told = self.world.grammar.said(self.world.grammar.templates[0][0])
+        return self.world.one_reading(np.where(told, meanings, -1))
+
+    def embed_images(self, images: np.ndarray) -> Float[np.ndarray, "B E"]:
+        meanings = np.asarray(images).reshape(len(images), -1)[:, : self.world.grammar.factors].astype(int)
+        return np.stack([vector(row * (not self.confused)) for row in self.told(meanings)])
+
+    def embed_texts(self, sentences: list[str]) -> Float[np.ndarray, "B E"]:
+        return np.stack([vector(row) for row in self.told(np.array([understand(self.world, sentence) for sentence in sentences]))])
+
+
+def model_of(context, embed=24):
+    text = TextConfig(vocab=context, context=context, end_token=context - 1, width=6, depth=1, heads=2, mlp=8)
+    config = CLIPConfig(ImageConfig(size=8, patch=4, width=6, depth=1, heads=2, mlp=8), text, embed=embed)
+    return randomised(lambda: CLIP(config, rngs=nnx.Rngs(0)))
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    drawn = []
+
+    def draw_meanings(world, scenes, size):
+        meaning = np.asarray(scenes.meaning)
+        drawn.append(scenes)
+        pixels = np.zeros((len(meaning), size * size * 3), np.uint8)
+        pixels[:, : meaning.shape[1]] = meaning
+        return pixels.reshape(len(meaning), size, size, 3)
+
+    monkeypatch.setattr(evaluate, "draw_bytes", draw_meanings)
+
+    def make(name, confused=False):
+        world = get_world(name)
+        return Oracle(model_of(9), world.tokenizer(), world=world, confused=confused), world, drawn
+
+    return make
+
+
+COMMON = {f"{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)} | {
+    "zero_shot_seen", "modality_gap", "alignment", "uniformity", "linear_probe", "logit_scale",
+}  # fmt: skip
+HELD_OUT = {f"{way}_recall_at_{k}_held_out" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)} | {"zero_shot_held_out"}
+BINDS = {"binding_text", "binding_image", "binding_group", *(f"binding_group_{kind}" for kind in ("colours", "shapes", "things"))}
+ENSEMBLE = {"zero_shot_ensemble_seen", "zero_shot_ensemble_held_out"}
+LARGE = COMMON | HELD_OUT | ENSEMBLE
+KEYS = {"sixteen": COMMON, "single": LARGE, "animals": LARGE, "pairs": LARGE | BINDS}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_model_that_knows_everything_scores_100_percent_in_every_number_a_world_has(oracle, name):
+    bundle, world, drawn = oracle(name)
+    with quick():
+        scores = evaluate.evaluate_world(bundle, world)
+    assert set(scores) == KEYS[name], f"{name}: keys missing {KEYS[name] - set(scores)}, beyond {set(scores) - KEYS[name]}"
+    for key, value in scores.items():
+        assert type(value) is float and math.isfinite(value), f"{name}: {key} should be a plain finite float, got {value!r}"
+        if any(word in key for word in ("zero_shot", "recall", "binding")):
+            assert value == 1.0, f"{name}: {key} of a model that knows everything should be 1, got {value}"
+    assert scores["alignment"] == 0 and scores["modality_gap"] < 1e-6, f"{name}: pictures and captions coincide here, got {scores['alignment']}"
+    assert scores["logit_scale"] == pytest.approx(float(bundle.model.logit_scale)), f"{name}: logit_scale should be the exponentiated one"
+    backdrops = [np.asarray(scenes.looks)[:, 0] for scenes in drawn]
+    share = np.concatenate([backdrops[i] for i in range(len(backdrops)) if i != len(backdrops) - 2])  # but the probe's own training pictures
+    assert share.min() >= 228, f"{name}: every picture tested on should have a backdrop of the test split, got number {share.min()}"
+
+
+def test_a_model_that_tells_nothing_apart_is_at_chance_in_every_number(oracle):
+    bundle, world, _ = oracle("pairs", confused=True)
+    with quick():
+        scores = evaluate.evaluate_world(bundle, world)
+    for key, value in scores.items():
+        if any(word in key for word in ("zero_shot", "recall", "binding")):
+            assert value < 0.08, f"{key} of a model for which all pictures are equal should be near 0, got {value}"
+
+
+@pytest.mark.parametrize(("name", "held_out"), [("single", False), ("single", True), ("pairs", False), ("pairs", True), ("sixteen", False)])
+def test_distinct_scenes_are_distinct_new_and_of_the_share_asked_for(name, held_out):
+    world = get_world(name)
+    with quick():
+        scenes = evaluate.distinct_scenes(world, 60, 5, held_out)
+    told = world.grammar.said(world.grammar.templates[0][0])
+    said = {tuple(row) for row in world.one_reading(np.where(told, scenes.meaning, -1)).tolist()}
+    least = {"sixteen": 16, "single": 16 if held_out else 60, "pairs": 60}[name]
+    assert least <= len(scenes.meaning) <= 60, f"{name}: want {least} scenes, got {len(scenes.meaning)}"
+    assert len(said) == len(scenes.meaning), f"{name}: {len(scenes.meaning)} scenes have only {len(said)} different canonical captions"
+    assert scenes.looks[:, 0].min() >= 228, f"{name}: scenes should come from the test split, but one has backdrop {scenes.looks[:, 0].min()}"
+    share = {tuple(row) for row in (world.held_out if held_out else world.seen).tolist()}
+    assert {tuple(row) for row in scenes.meaning.tolist()} <= share, f"{name}: scenes should be {'held-out' if held_out else 'seen'} ones"
+
+
+def test_pictures_drawn_in_pieces_are_those_drawn_one_by_one():
+    world = get_world("sixteen")
+    with quick():
+        scenes = world.sample(jax.random.key(0), 253, "test")
+        together = evaluate.draw_bytes(world, scenes, 16)
+        pick = jax.numpy.array([0, 3, 249, 250, 252])
+        some = np.asarray(world.draw(jax.tree.map(lambda x: x[pick], scenes), 16)[0])
+    assert together.shape == (253, 16, 16, 3) and together.dtype == np.uint8, f"want 253 pictures of bytes, got {together.shape}"
+    off = np.abs(together[np.asarray(pick)] - some * 255).max()
+    assert off < 1.01, f"each picture should be its own scene, in bytes rounded to the nearest; the largest difference is {off}"
+
+
+@dataclass(frozen=True)
+class Reader(Bundle):
+    """Reads a picture's first byte as an index, and a caption as a number: caption n is at picture n // 10."""
+
+    def embed_images(self, images: np.ndarray) -> Float[np.ndarray, "B E"]:
+        return np.eye(24, dtype=np.float32)[images[:, 0, 0, 0]]
+
+    def embed_texts(self, sentences: list[str]) -> Float[np.ndarray, "B E"]:
+        return np.eye(24, dtype=np.float32)[[int(sentence) // 10 for sentence in sentences]]
+
+
+def test_a_folder_is_tested_on_what_was_kept_from_training_and_all_captions_count(tmp_path):
+    pixels = np.zeros((20, 8, 8, 3), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(20)
+    pixels = np.ascontiguousarray(pixels)
+    picture_of = np.array([*range(20), 9, 19, 3])
+    captions = [*(str(10 * i) for i in range(20)), "91", "191", "31"]
+    folder = Folder(tmp_path, [f"{i}.png" for i in range(20)], pixels, picture_of, captions, [])
+    tokenizer = WordTokenizer(["a"], 9)
+    elsewhere = evaluate.evaluate_folder(Reader(model_of(9), tokenizer), folder)
+    here = evaluate.evaluate_folder(Reader(model_of(9), tokenizer, "m", {"data": str(tmp_path.resolve())}), folder)
+    assert (elsewhere["pictures"], elsewhere["captions"]) == (20, 23), f"a folder it was not trained on is used whole, got {elsewhere}"
+    assert (here["pictures"], here["captions"]) == (2, 4), f"of its own folder only what was kept from training counts, got {here}"
+    for scores in (elsewhere, here):
+        wrong = {key: value for key, value in scores.items() if "recall" in key and value != 1}
+        assert not wrong, f"a model that reads every picture should have recall 1, got {wrong}: are all captions of a picture right?"
+        assert scores["alignment"] == 0, f"each picture should be beside its own caption, got {scores['alignment']}"
+        assert all(type(value) in (int, float) for value in scores.values()), f"want plain numbers, got {scores}"
+
+
+def test_equal_captions_in_a_folder_are_right_for_each_of_their_pictures(tmp_path):
+    pixels = np.zeros((3, 8, 8, 3), np.uint8)
+    pixels[:, 0, 0, 0] = (0, 1, 0)
+    folder = Folder(tmp_path, ["a", "b", "c"], pixels, np.arange(3), ["0", "10", "0"], [])
+    scores = evaluate.evaluate_folder(Reader(model_of(9), WordTokenizer(["a"], 9)), folder)
+    assert scores["text_to_image_recall_at_1"] == 1 and scores["image_to_text_recall_at_1"] == 1, f"equal captions should be one, got {scores}"
+    assert scores["captions"] == 2, f"two different captions, got {scores['captions']}"

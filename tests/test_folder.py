@@ -1,0 +1,314 @@
+"""Folders of captioned pictures: read as they are meant, decoded once, and every mistake in them named."""
+
+import json
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from helpers import raises_one_sentence
+from PIL import Image
+
+from tinyclip import folder
+from tinyclip.config import CLIPConfig, TrainConfig
+from tinyclip.data import FolderSource
+from tinyclip.errors import UserError
+from tinyclip.tokenizer import WordTokenizer
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Decoded pictures go to a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tinyclip"
+
+
+def picture(height=9, width=13, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def make(path, entries, pictures=()):
+    """A folder with a metadata.jsonl of these entries (strings as they are) and these pictures."""
+    path.mkdir(exist_ok=True)
+    lines = [entry if isinstance(entry, str) else json.dumps(dict(zip(("file_name", "text"), entry, strict=True))) for entry in entries]
+    (path / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for i, name in enumerate(pictures):
+        (path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(seed=i)).save(path / name)
+    return path
+
+
+def test_what_is_written_is_read_back_pixel_for_pixel(tmp_path):
+    pictures, captions = [picture(12, 12, i) for i in range(5)], ["a red circle", "ein größerer Kreis", "a b", "a b", "c, d!"]
+    count = folder.write_folder(tmp_path / "new" / "f", pictures, captions, digits=3)
+    read = folder.read_folder(tmp_path / "new" / "f", 12)
+    assert count == 5, f"write_folder should say that it wrote 5 pictures, got {count}"
+    assert read.captions == captions, f"the captions should come back in order, got {read.captions}"
+    assert read.files == [f"00{i}.png" for i in range(5)], f"files should be numbered with 3 digits, got {read.files}"
+    assert np.array_equal(read.pixels, pictures), "pictures of the size asked for should come back unchanged: is something resized or reordered?"
+    assert isinstance(read.pixels, np.memmap) and read.pixels.dtype == np.uint8, "pixels should be memory-mapped bytes"
+
+
+def test_writing_beside_an_older_metadata_is_refused_and_changes_nothing(tmp_path):
+    make(tmp_path / "f", [("a.png", "old")])
+    before = (tmp_path / "f" / "metadata.jsonl").read_text()
+    raises_one_sentence(UserError, lambda: folder.write_folder(tmp_path / "f", [picture(4, 4)], ["new"]), "already holds", "metadata.jsonl")
+    assert (tmp_path / "f" / "metadata.jsonl").read_text() == before, "an older metadata.jsonl must not be touched"
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["metadata.jsonl"], "no picture may be written beside an older metadata.jsonl"
+
+
+def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    raises_one_sentence(UserError, lambda: folder.write_folder(tmp_path / "file" / "f", [picture(4, 4)], ["a"]), "could not write", str(tmp_path))
+
+
+@pytest.mark.parametrize(("mode", "name"), [("RGB", "a.jpg"), ("RGB", "a.png"), ("RGBA", "a.png"), ("L", "a.png"), ("P", "a.png"), ("LA", "a.png")])
+def test_every_common_kind_of_picture_becomes_three_bytes_a_pixel(tmp_path, mode, name):
+    grey = Image.fromarray(np.full((8, 8, 3), 120, np.uint8))
+    path = make(tmp_path / "f", [(name, "a")])
+    (grey.quantize(4) if mode == "P" else grey.convert(mode)).save(path / name)
+    read = folder.read_folder(path, 8)
+    assert read.pixels.shape == (1, 8, 8, 3), f"one picture should be (1, 8, 8, 3), got {read.pixels.shape}"
+    assert np.abs(read.pixels.astype(int) - 120).max() <= 3, f"grey 120 saved as {mode} {name} should be read as 120, got {read.pixels[0, 4, 4]}"
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 20), (20, 60), (61, 23), (1500, 4), (3, 900), (1, 1), (8, 8)])
+def test_pictures_of_any_shape_become_squares(width, height):
+    fitted = folder.fit(Image.fromarray(picture(height, width)), 8)
+    assert fitted.shape == (8, 8, 3) and fitted.dtype == np.uint8, f"{width} x {height} should become (8, 8, 3) bytes, got {fitted.shape}"
+
+
+@pytest.mark.parametrize("size", [10, 20, 40])
+@pytest.mark.parametrize("tall", [False, True])
+def test_the_centre_is_kept_and_the_shortest_side_fills_the_square(size, tall):
+    stripes = np.zeros((20, 60, 3), np.uint8)
+    stripes[:, :20], stripes[:, 20:40], stripes[:, 40:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    stripes = stripes.transpose(1, 0, 2) if tall else stripes
+    fitted = folder.fit(Image.fromarray(stripes), size)
+    inner = fitted[2:-2, 2:-2]  # the filter mixes colours at the very edge
+    assert (inner == (0, 255, 0)).all(), f"size {size}: only the green centre should be left, but there is {inner.reshape(-1, 3).mean(0)}"
+    if size == 20:
+        assert (fitted == (0, 255, 0)).all(), "a picture whose shortest side is right should be cut, not filtered"
+
+
+def test_the_filter_is_pillows_bicubic():
+    image = Image.fromarray(picture(30, 30))
+    wanted = np.asarray(image.resize((7, 7), Image.Resampling.BICUBIC))
+    assert np.array_equal(folder.fit(image, 7), wanted), "pictures should be resized with Pillow's bicubic filter, as OpenAI does"
+
+
+def test_the_second_reading_uses_the_cache(tmp_path, monkeypatch):
+    path = make(tmp_path / "f", [("a.png", "a"), ("b.png", "b")], ["a.png", "b.png"])
+    first = np.array(folder.read_folder(path, 6).pixels)
+
+    def never(path):
+        raise AssertionError(f"{path} was decoded again: the second reading should use the cache")
+
+    monkeypatch.setattr(folder, "open_image", never)
+    assert np.array_equal(folder.read_folder(path, 6).pixels, first), "the cache should hold the same pixels"
+    assert folder.read_folder(str(path), 6).captions == ["a", "b"], "captions should be read from metadata.jsonl as it is now"
+
+
+def test_a_changed_picture_is_decoded_anew(tmp_path):
+    path = make(tmp_path / "f", [("a.png", "a"), ("b.png", "b")], ["a.png", "b.png"])
+    before = np.array(folder.read_folder(path, 6).pixels)
+    Image.fromarray(np.full((9, 13, 3), 7, np.uint8)).save(path / "a.png")
+    after = folder.read_folder(path, 6).pixels
+    assert (after[0] == 7).all() and np.array_equal(after[1], before[1]), "a picture that changed should be decoded again: is its stamp in the key?"
+
+
+def test_another_size_is_another_cache(tmp_path):
+    path = make(tmp_path / "f", [("a.png", "a")], ["a.png"])
+    shapes = [folder.read_folder(path, size).pixels.shape for size in (6, 5, 6)]
+    assert shapes == [(1, 6, 6, 3), (1, 5, 5, 3), (1, 6, 6, 3)], f"each size should have its own pixels, got {shapes}"
+
+
+def test_without_the_variable_the_cache_is_under_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder.cache_folder() == tmp_path / ".cache" / "tinyclip", f"want ~/.cache/tinyclip, got {folder.cache_folder()}"
+
+
+BAD_LINES = {
+    "not json": ('{"file_name": ', "not valid JSON"),
+    "no object": ('["a.png", "a"]', "is not a JSON object"),
+    "a number": ("7", "is not a JSON object"),
+    "no text": ('{"file_name": "a.png"}', "lacks 'text'"),
+    "no file": ('{"text": "a"}', "lacks 'file_name'"),
+    "neither": ("{}", "lacks 'file_name' and 'text'"),
+    "empty text": ('{"file_name": "a.png", "text": "  "}', "lacks 'text'"),
+    "text is a list": ('{"file_name": "a.png", "text": ["a"]}', "lacks 'text'"),
+    "above": ('{"file_name": "../x.png", "text": "a"}', "'../x.png'"),
+    "absolute": ('{"file_name": "/etc/x.png", "text": "a"}', "'/etc/x.png'"),
+    "null byte": ('{"file_name": "a\\u0000.png", "text": "a"}', "a"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LINES)
+def test_a_bad_line_is_named_by_its_number(tmp_path, kind):
+    line, why = BAD_LINES[kind]
+    path = make(tmp_path / "f", [("a.png", "a"), "", line, ("b.png", "b")], ["a.png", "b.png"])
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), "line 3", str(path / "metadata.jsonl"), why, "--skip-bad")
+    read = folder.read_folder(path, 6, skip_bad=True)
+    assert read.captions == ["a", "b"], f"with skip_bad only the bad line should be left out, got {read.captions}"
+    assert len(read.skipped) == 1 and "line 3" in read.skipped[0], f"the line left out should be listed once, got {read.skipped}"
+
+
+def damage(path, kind):
+    """The picture b.png is missing, truncated, a text file, empty or a folder."""
+    target = path / "b.png"
+    whole = target.read_bytes()
+    target.unlink()
+    if kind == "truncated":
+        target.write_bytes(whole[: len(whole) // 2])
+    elif kind == "a text file":
+        target.write_text("hello")
+    elif kind == "empty":
+        target.write_bytes(b"")
+    elif kind == "a folder":
+        target.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "a text file", "empty", "a folder"])
+def test_a_bad_picture_is_named_or_left_out_and_counted(tmp_path, cache, kind):
+    path = make(tmp_path / "f", [("a.png", "a"), ("b.png", "b"), ("c.png", "c"), ("b.png", "again")], ["a.png", "b.png", "c.png"])
+    damage(path, kind)
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), str(path / "b.png"), "--skip-bad")
+    assert list(cache.iterdir()) == [], "after a failure nothing half-written may be left in the cache"
+    read = folder.read_folder(path, 6, skip_bad=True)
+    assert (read.files, read.captions) == (["a.png", "c.png"], ["a", "c"]), f"only b.png should be left out, got {read.files}, {read.captions}"
+    assert len(read.skipped) == 1 and str(path / "b.png") in read.skipped[0], f"b.png should be listed as left out, got {read.skipped}"
+    for row, name in enumerate(read.files):
+        wanted = folder.fit(folder.open_image(path / name), 6)
+        assert np.array_equal(read.pixels[row], wanted), f"row {row} should be {name}: do rows shift when a picture is left out?"
+    assert len(read.pixels) == 2, f"2 pictures are left, but pixels has {len(read.pixels)} rows: statistics would count blank ones"
+    again = folder.read_folder(path, 6, skip_bad=True)
+    assert again.skipped == read.skipped, "what was left out should be told on the second reading too"
+
+
+def test_statistics_do_not_count_pictures_left_out(tmp_path):
+    good = make(tmp_path / "good", [("a.png", "a")], ["a.png"])
+    bad = make(tmp_path / "bad", [("a.png", "a"), ("no.png", "b"), ("no2.png", "b")], ["a.png"])
+    wanted, got = (folder.read_folder(path, 6, skip_bad=True).statistics() for path in (good, bad))
+    assert got == wanted, f"the statistics should be those of the good picture, {wanted}, got {got}: are blank rows counted?"
+
+
+def test_statistics_are_of_each_channel_in_0_to_1(tmp_path):
+    path = make(tmp_path / "f", [("a.png", "a"), ("b.png", "b")])
+    Image.fromarray(np.full((6, 6, 3), (255, 51, 0), np.uint8)).save(path / "a.png")
+    Image.fromarray(np.full((6, 6, 3), (0, 51, 255), np.uint8)).save(path / "b.png")
+    mean, std = folder.read_folder(path, 6).statistics()
+    assert mean == (0.5, 0.2, 0.5), f"want means 0.5, 0.2, 0.5, got {mean}"
+    assert std == (0.5, 0.01, 0.5), f"want deviations 0.5, 0.01 (no less, or it would divide by 0), 0.5, got {std}"
+
+
+def test_a_failed_write_of_the_cache_is_a_user_error_and_leaves_nothing(tmp_path, cache, monkeypatch):
+    path = make(tmp_path / "f", [("a.png", "a")], ["a.png"])
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder.os, "replace", full)
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), "No space left", str(cache))
+    assert not [p for p in cache.iterdir() if p.suffix != ".json"], "no half-written pixels may be left in the cache"
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    assert folder.read_folder(path, 6).captions == ["a"], "after a failure the next reading should simply work"
+
+
+def test_folders_that_are_no_folders_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    make(tmp_path / "nothing", [""])
+    make(tmp_path / "latin", [])
+    (tmp_path / "latin" / "metadata.jsonl").write_bytes(b'{"file_name": "a.png", "text": "\xe9"}\n')
+    why = {"none": "no folder", "file": "no folder", "empty": "has no metadata.jsonl", "nothing": "no usable picture", "latin": "cannot be read"}
+    for name, words in why.items():
+        raises_one_sentence(UserError, lambda name=name: folder.read_folder(tmp_path / name, 6), str(tmp_path / name), words)
+
+
+def test_a_folder_with_only_bad_pictures_has_nothing_to_use(tmp_path):
+    path = make(tmp_path / "f", [("a.png", "a")])
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6, skip_bad=True), str(path), "no usable picture")
+
+
+def test_only_newlines_end_a_line(tmp_path):
+    path = make(tmp_path / "f", ['{"file_name": "a.png", "text": "one\u2028two\x85three"}'], ["a.png"])
+    try:
+        captions = folder.read_folder(path, 6).captions
+    except UserError as error:
+        raise AssertionError(f"a line separator inside a caption is valid JSON and ends no line, but: {error}") from error
+    assert captions == ["one\u2028two\x85three"], f"the caption should be read as it is, got {captions}"
+
+
+def test_pictures_in_folders_within_are_found(tmp_path):
+    path = make(tmp_path / "f", [("in/a.png", "a")], ["in/a.png"])
+    assert folder.read_folder(path, 6).files == ["in/a.png"], "a picture in a folder within should be found"
+
+
+def test_one_picture_may_have_several_captions(tmp_path):
+    path = make(tmp_path / "f", [("a.png", "a"), ("b.png", "b"), ("a.png", "c")], ["a.png", "b.png"])
+    read = folder.read_folder(path, 6)
+    assert read.files == ["a.png", "b.png"] and len(read.pixels) == 2, f"two files should be decoded once each, got {read.files}"
+    assert read.picture_of.tolist() == [0, 1, 0], f"pairs should be of pictures 0, 1, 0, got {read.picture_of}"
+
+
+def many(tmp_path, number, twice=False):
+    entries = [(f"{i}.png", f"caption {i}") for i in range(number)] + ([("9.png", "more"), ("3.png", "more")] if twice else [])
+    return folder.read_folder(make(tmp_path / "f", entries, [f"{i}.png" for i in range(number)]), 5)
+
+
+def test_every_tenth_picture_is_kept_from_training_with_all_its_captions(tmp_path):
+    read = many(tmp_path, 21, twice=True)
+    kept = sorted(read.picture_of[read.validation_pairs()].tolist())
+    assert kept == [9, 9, 19], f"pictures 9 (twice captioned) and 19 should be kept from training, got {kept}"
+    both = sorted([*read.training_pairs(), *read.validation_pairs()])
+    assert both == list(range(23)), f"each pair should be in exactly one share, got {both}"
+
+
+def test_a_folder_of_fewer_than_ten_is_all_for_training(tmp_path):
+    read = many(tmp_path, 9)
+    assert len(read.training_pairs()) == 9 and len(read.validation_pairs()) == 0, "nine pictures should all be trained on"
+    (tmp_path / "g").mkdir()
+    assert len(many(tmp_path / "g", 10).validation_pairs()) == 1, "of ten pictures one should be kept"
+
+
+def source_of(read, **run):
+    tokenizer = WordTokenizer.of(read.captions)
+    text = {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}
+    config = CLIPConfig.preset("nano", image={"size": 5, "patch": 5, "mean": (0.5, 0.4, 0.3), "std": (0.1, 0.2, 0.3)}, text=text)
+    return FolderSource(read, tokenizer, config, TrainConfig(**run)), tokenizer, config
+
+
+def test_a_step_is_the_same_batch_whenever_it_is_run(tmp_path):
+    read = many(tmp_path, 21)
+    source = source_of(read, batch_size=4, seed=5)[0]
+    all_at_once, later, other = source.inputs(0, 6), source.inputs(4, 6), source_of(read, batch_size=4, seed=6)[0].inputs(0, 6)
+    for key in all_at_once:
+        assert np.array_equal(all_at_once[key][4:], later[key]), f"steps 4 and 5 should not depend on where the chunk starts ({key})"
+    assert not np.array_equal(all_at_once["picture"], other["picture"]), "another seed should give other batches"
+    assert len({tuple(row) for row in all_at_once["picture"]}) == 6, "different steps should be different batches"
+
+
+def test_a_batch_repeats_no_pair_and_holds_no_picture_kept_from_training(tmp_path):
+    read = many(tmp_path, 21)
+    inputs = source_of(read, batch_size=7)[0].inputs(0, 30)
+    assert all(len(set(row)) == 7 for row in inputs["picture"].tolist()), "no pair may be twice in a batch"
+    seen = Counter(inputs["picture"].ravel().tolist())
+    assert set(seen) == set(range(21)) - {9, 19}, f"all pictures but 9 and 19 should be trained on, got {sorted(seen)}"
+
+
+def test_a_batch_has_its_pictures_its_captions_and_what_is_true(tmp_path):
+    path = make(tmp_path / "f", [("a.png", "one"), ("b.png", "two"), ("a.png", "three"), ("c.png", "two")], ["a.png", "b.png", "c.png"])
+    read = folder.read_folder(path, 5)
+    source, tokenizer, config = source_of(read, batch_size=4)
+    inputs = source.inputs(0, 1)
+    batch = source.batch(jax.tree.map(lambda x: jax.numpy.asarray(x[0]), inputs))
+    pairs = [(int(p), tokenizer.decode(row)) for p, row in zip(inputs["picture"][0], np.asarray(batch.tokens), strict=True)]
+    assert sorted(pairs) == [(0, "one"), (0, "three"), (1, "two"), (2, "two")], f"each picture should have its own caption, got {pairs}"
+    for i, (a, said) in enumerate(pairs):
+        for j, (b, also) in enumerate(pairs):
+            wanted = a == b or said == also
+            assert bool(batch.positives[i, j]) == wanted, f"caption {also!r} of picture {b} should be {wanted} of picture {a} ({said!r})"
+    wanted = (read.pixels[inputs["picture"][0]] / 255 - np.array(config.image.mean)) / np.array(config.image.std)
+    assert np.abs(np.asarray(batch.images) - wanted).max() < 1e-5, "images should be pixels in 0..1, less the mean, over the deviation"

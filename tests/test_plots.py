@@ -1,0 +1,64 @@
+"""Every figure is written, of a sensible size, and leaves nothing behind."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from helpers import raises_one_sentence
+from PIL import Image
+
+from tinyclip import plots
+from tinyclip.errors import UserError
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (9, 12, 12, 3), dtype=np.uint8)
+WORDS = [f"a large purple triangle number {i}" for i in range(9)]
+POINTS = RNG.normal(size=(16, 5))
+HISTORY = {
+    "loss": [4.0, 3.0, 2.5, 2.0, 1.9, 1.8], "floor": [0.5] * 6, "log_n": 4.2, "logit_scale": [14.0] * 6, "accuracy": [[3, 20.0], [6, 50.0]],
+}  # fmt: skip
+
+FIGURES = {
+    "similarity": lambda path: plots.similarity_matrix(RNG.uniform(-0.2, 1, (7, 6)), PICTURES[:7], WORDS[:6], path),
+    "space": lambda path: plots.space_map(POINTS[:9], POINTS[9:14], PICTURES, WORDS[:5], path),
+    "curve": lambda path: plots.training_curve(HISTORY, "contrastive", path),
+    "curve of the sigmoid loss": lambda path: plots.training_curve(HISTORY, "sigmoid", path),
+    "curve of one step": lambda path: plots.training_curve({"loss": [1.0], "floor": [0.1], "log_n": 2.0, "accuracy": []}, "contrastive", path),
+    "grid of one": lambda path: plots.picture_grid(list(PICTURES[:1]), ["0.5"], path, "a red circle"),
+    "grid of nine": lambda path: plots.picture_grid(list(PICTURES), WORDS, path),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_a_png_of_a_readable_size_and_leaves_no_figure_open(tmp_path, name):
+    path = tmp_path / "deep" / "figure.png"
+    returned = FIGURES[name](path)
+    assert returned == path, f"{name}: a figure's function should return its path, got {returned}"
+    with Image.open(path) as image:
+        assert image.format == "PNG", f"{name}: want a PNG, got {image.format}"
+        width, height = image.size
+        shades = len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
+    assert 400 <= width <= 1300 and 150 <= height <= 1300, f"{name}: want 400 to 1300 pixels wide, got {width} x {height}"
+    assert shades > 20, f"{name}: the figure looks empty: it has {shades} colours"
+    assert plt.get_fignums() == [], f"{name}: no pyplot figure may be left open, got {plt.get_fignums()}"
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    first, second = (plots.training_curve(HISTORY, "contrastive", tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    assert first == second, "a figure drawn twice should be the same bytes: does it hold a date?"
+
+
+@pytest.mark.parametrize("name", ["similarity", "space", "curve", "grid of one"])
+def test_a_figure_that_cannot_be_written_is_a_user_error(tmp_path, name):
+    (tmp_path / "file").write_text("x")
+    raises_one_sentence(UserError, lambda: FIGURES[name](tmp_path / "file" / "figure.png"), "could not write", str(tmp_path / "file"))
+    raises_one_sentence(UserError, lambda: FIGURES[name](tmp_path / "figure.nonsense"), "could not write", "figure.nonsense")
+
+
+def test_the_sigmoid_loss_has_no_rulers(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or path)
+    for loss in ("contrastive", "sigmoid"):
+        plots.training_curve(HISTORY, loss, tmp_path / "x.png")
+    lines = [[line.get_label() for line in figure.axes[0].lines] for figure in figures]
+    assert len(lines[0]) == 3, f"the contrastive loss lies between two rulers, got the lines {lines[0]}"
+    assert lines[1] == ["sigmoid loss"], f"ln N and the floor do not belong to the sigmoid loss, got the lines {lines[1]}"

@@ -1,0 +1,109 @@
+"""Two models of a few steps, trained once for all tests that need one: on the world `sixteen`, and on a small folder of drawn pictures."""
+
+import atexit
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import jax
+
+from tinyclip import cli
+from tinyclip.config import RECIPES
+
+STEPS, BATCH, CHUNK = 4, 6, 2
+ARGS = ("--world", "sixteen", "--size", "nano", "--steps", str(STEPS), "--batch-size", str(BATCH))
+
+
+@cache
+def home() -> Path:
+    """A folder for this session, removed at its end."""
+    path = Path(tempfile.mkdtemp(prefix="tinyclip-tests-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """Compiling, which is most of these tests' time, is kept for the session, and without the costly passes; chunks are of `CHUNK` steps."""
+    settings = {  # name -> value here, JAX's own value
+        "jax_disable_most_optimizations": (True, False),
+        "jax_compilation_cache_dir": (str(home() / "compiled"), None),
+        "jax_persistent_cache_min_compile_time_secs": (0.0, 1.0),
+        "jax_persistent_cache_min_entry_size_bytes": (-1, 0),
+    }
+    chunks = [mock.patch.dict(RECIPES[name]["train"], {"chunk": CHUNK}) for name in RECIPES]
+    cached = mock.patch.dict("os.environ", {"XDG_CACHE_HOME": str(home() / "cache")})
+    with contextlib.ExitStack() as stack:
+        for patch in (*chunks, cached):
+            stack.enter_context(patch)
+        for name, (value, _) in settings.items():
+            jax.config.update(name, value)
+        try:
+            yield
+        finally:
+            for name, (_, value) in settings.items():
+                jax.config.update(name, value)
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    """A command line, run in this process: its exit code, stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with quick(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main([str(arg) for arg in args])
+    return code, out.getvalue(), err.getvalue()
+
+
+def works(*args: object) -> str:
+    """A command line that must succeed: its stdout."""
+    __tracebackhide__ = True
+    code, out, err = run(*args)
+    assert code == 0, f"`tinyclip {' '.join(map(str, args))}` should succeed, but ended with {code}: {err}"
+    return out
+
+
+def fails(*args: object, names: tuple[object, ...]) -> str:
+    """A command line that must end as a user's mistake does: exit code 2, nothing on stdout, one sentence on stderr that holds all of `names`."""
+    __tracebackhide__ = True
+    code, out, err = run(*args)
+    command = f"`tinyclip {' '.join(map(str, args))}`"
+    assert code == 2, f"{command} is a mistake and should end with exit code 2, not {code}: {err}"
+    assert not out, f"{command} should print nothing to stdout, got {out!r}"
+    lines = err.strip().splitlines()
+    whole = len(lines) == 1 and lines[0].startswith("tinyclip: ") and lines[0].endswith((".", "?"))
+    assert whole, f"{command} should end in one sentence, got {err!r}"
+    for name in names:
+        assert str(name) in err, f"the message of {command} should name {name}, but it is {err!r}"
+    return err
+
+
+@cache
+def world_run_and_output() -> tuple[Path, str]:
+    """A run of a few steps on the world `sixteen`, by the command line, and what it printed."""
+    out = home() / "sixteen-run"
+    return out, works("train", *ARGS, "--out", out)
+
+
+def world_run() -> Path:
+    """The run's folder."""
+    return world_run_and_output()[0]
+
+
+@cache
+def folder_of_pictures() -> Path:
+    """24 drawn pictures of 40 x 40 with captions, by the command line."""
+    out = home() / "drawn"
+    works("draw", "--world", "single", "--count", 24, "--size", 40, "--seed", 3, out)
+    return out
+
+
+@cache
+def folder_run() -> Path:
+    """A run of a few steps on that folder."""
+    out = home() / "folder-run"
+    works("train", "--data", folder_of_pictures(), "--size", "nano", "--steps", 2, "--batch-size", 50, "--out", out)
+    return out
