@@ -92,8 +92,10 @@ class CLIPConfig:
             raise UserError(f"the model's configuration is not one of tinyclip's: {error}.") from None
 
 
-def _complete(kind: type, data: dict[str, Any], prefix: str) -> None:
+def _complete(kind: type, data: object, prefix: str) -> None:
     """Raises `UserError` for a field that is missing: nothing in a saved configuration is left to a default that may change."""
+    if not isinstance(data, dict):
+        raise UserError(f"the model's configuration is not one of tinyclip's: {prefix[:-1] or 'it'} is no JSON object.")
     for field_ in dataclasses.fields(kind):
         if field_.name not in data:
             raise UserError(f"the model's configuration lacks the field {prefix}{field_.name}.")

@@ -37,6 +37,7 @@ def paint(picture: Float[Array, "C S S"], colour: Float[Array, "C"], cover: Plan
 
 
 def circle(x: Plane, y: Plane, radius: Length = 1.0) -> Plane:
+    """A disc around the origin."""
     return jnp.sqrt(x * x + y * y) - radius
 
 
