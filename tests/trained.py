@@ -29,9 +29,8 @@ def home() -> Path:
 
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
-    """Compiling, which is most of these tests' time, is kept for the session, and without the costly passes; chunks are of `CHUNK` steps."""
+    """Compiling, which is most of these tests' time, is kept for the session; chunks are of `CHUNK` steps."""
     settings = {  # name -> value here, JAX's own value
-        "jax_disable_most_optimizations": (True, False),
         "jax_compilation_cache_dir": (str(home() / "compiled"), None),
         "jax_persistent_cache_min_compile_time_secs": (0.0, 1.0),
         "jax_persistent_cache_min_entry_size_bytes": (-1, 0),

@@ -61,21 +61,19 @@ class Bundle:
 
     def embed_images(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B E"]:
         """Pictures to unit vectors, in batches."""
-        return self._embed(lambda part: _encode_image(*nnx.split(self.model), self.preprocess(part)), images)
+        return self._embed(lambda part: _encode_image(*nnx.split(self.model), part), images, self.preprocess)
 
     def embed_texts(self, sentences: Sequence[str]) -> Float[np.ndarray, "B E"]:
         """Sentences to unit vectors, in batches. Raises `UserError` for what the tokenizer does not know."""
         return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences))
 
-    def _embed(self, encode: Callable[[Any], Array], rows: Any) -> Float[np.ndarray, "B E"]:
+    def _embed(self, encode: Callable[[Any], Array], rows: Any, prepare: Callable[[Any], Any] = lambda rows: rows) -> Float[np.ndarray, "B E"]:
         """In blocks of one shape, the last filled up by repeating its first row: one compilation serves every number of rows."""
         parts = [np.zeros((0, self.config.embed), np.float32)]
         for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
+            block = prepare(rows[start : start + BLOCK])
             missing = BLOCK - len(block) if len(rows) > 1 else 0
-            filling = [block[0]] * missing
-            full = np.stack([*block, *filling]) if isinstance(block, np.ndarray) else [*block, *filling]
-            parts.append(np.asarray(encode(full), np.float32)[: len(block)])
+            parts.append(np.asarray(encode(np.concatenate([block, np.repeat(block[:1], missing, axis=0)])), np.float32)[: len(block)])
         return np.concatenate(parts)
 
 
@@ -135,13 +133,16 @@ def find(name: str | Path) -> Path:
 def read_json(path: Path) -> Any:
     """A JSON file, or a `UserError` that says what is wrong with it."""
     try:
-        return json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path.parent} is not a whole model: {path.name} is missing.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: it is not valid JSON ({error}).") from None
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror}.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged: it is not a JSON object.")
+    return data
 
 
 def load(name: str | Path) -> Bundle:
@@ -153,9 +154,14 @@ def load(name: str | Path) -> Bundle:
     config_data, words = read_json(folder / CONFIG), read_json(folder / TOKENIZER)
     if not isinstance(config_data, dict) or config_data.get("format") != "tinyclip":
         raise UserError(f"{folder / CONFIG} does not describe a tinyclip model.")
-    config = CLIPConfig.from_json(config_data.get("model", {}))
+    try:
+        config = CLIPConfig.from_json(config_data.get("model", {}))
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG} is damaged: {error}") from None
     try:
         tokenizer = WordTokenizer.from_json(words)
+        if not isinstance(words["words"], list) or not all(isinstance(word, str) for word in words["words"]):
+            raise TypeError
     except (KeyError, TypeError):
         raise UserError(f"{folder / TOKENIZER} is damaged: it wants a list of words and a context.") from None
     if (tokenizer.vocab, tokenizer.end, tokenizer.context) != (config.text.vocab, config.text.end_token, config.text.context):

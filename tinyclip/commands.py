@@ -70,10 +70,10 @@ def search(args: "cli.Search") -> None:
     query = bundle.embed_texts([sentence])[0]  # first, since an unknown word should not cost a minute of embedding
     names, pictures = _gallery(bundle, args.images)
     rows, scores = find.nearest(query, _embed(bundle, pictures), k)
+    grid = plots.picture_grid([pictures[row] for row in rows], [f"{score:.3f}" for score in scores], args.out, sentence)
     for row, score in zip(rows, scores, strict=True):
         show.result(f"{score:.3f}  {names[row]}")
-    titles = [f"{score:.3f}" for score in scores]
-    show.result(f"grid: {plots.picture_grid([pictures[row] for row in rows], titles, args.out, sentence)}")
+    show.result(f"grid: {grid}")
 
 
 def classify(args: "cli.Classify") -> None:
@@ -100,6 +100,8 @@ def caption(args: "cli.Caption") -> None:
 def draw(args: "cli.Draw") -> None:
     """Draw one sentence as a PNG, or many scenes as a folder."""
     words = list(args.words)
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed is {args.seed}, but must lie between 0 and 2^32 - 1.")
     if args.count is not None:
         if len(words) != 1 or not 1 <= args.count <= 10_000_000:
             raise UserError("with --count, give one folder and a count from 1: tinyclip draw --world pairs --count 1000 FOLDER.")

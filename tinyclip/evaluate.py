@@ -9,7 +9,7 @@ from math import comb
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from .bundle import Bundle
 from .folder import Folder
@@ -106,7 +106,7 @@ def _draw(world: World, scenes: Scenes, size: int) -> Float[Array, "B S S 3"]:
     return world.draw(scenes, size)[0]
 
 
-def draw_bytes(world: World, scenes: Scenes, size: int) -> Int[np.ndarray, "B S S 3"]:
+def draw_bytes(world: World, scenes: Scenes, size: int) -> UInt8[np.ndarray, "B S S 3"]:
     """Pictures as bytes, as they would come from a file; drawn in pieces of one shape."""
     n, piece, parts = len(scenes.meaning), 250, []
     for start in range(0, n, piece):

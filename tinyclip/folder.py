@@ -84,7 +84,7 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
         raise UserError(f"{path} has no {METADATA}: write one line for each picture, such as " + '{"file_name": "1.png", "text": "a red circle"}.')
     pairs, wrong = [], []
     try:
-        lines = metadata.read_text(encoding="utf-8").splitlines()
+        lines = metadata.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON strings may hold other separators
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{metadata} cannot be read: {error}.") from None
     for number, line in enumerate(lines, 1):
@@ -97,6 +97,8 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
                 problem = "is not a JSON object"
             elif missing := [key for key in ("file_name", "text") if not isinstance(entry.get(key), str) or not entry[key].strip()]:
                 problem = f"lacks {' and '.join(map(repr, missing))} (each a string)"
+            elif "\0" in entry["file_name"]:
+                problem = f"names {entry['file_name']!r}, which is no file name"
             elif not (path / entry["file_name"]).resolve().is_relative_to(path.resolve()):
                 problem = f"names {entry['file_name']!r}, which is outside the folder"
         except json.JSONDecodeError as error:
@@ -134,7 +136,7 @@ def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: P
         raise UserError(f"{path} has no usable picture.")
     number = {name: i for i, name in enumerate(files)}
     picture_of = np.array([number[name] for name, _ in pairs])
-    return Folder(path, files, np.load(cache, mmap_mode="r"), picture_of, [text for _, text in pairs], skipped + list(bad.values()))
+    return Folder(path, files, np.load(cache, mmap_mode="r")[: len(files)], picture_of, [text for _, text in pairs], skipped + list(bad.values()))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -63,7 +63,10 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     name = args.world or saved.get("world") or "single"
     recipe = RECIPES["folder" if data else name]
     asked = {f.name: value for f in dataclasses.fields(TrainConfig) if (value := getattr(args, f.name, None)) is not None}
-    run = TrainConfig(**(saved.get("train", recipe["train"]) | asked))
+    try:
+        run = TrainConfig(**(saved.get("train", recipe["train"]) | asked))
+    except TypeError as error:
+        raise UserError(f"the run's settings are not ones of tinyclip's: {error}.") from None
     size, kind = args.size or recipe["size"], {"loss": args.loss, "dtype": args.dtype}
     kind = {key: None if value == "float32" else value for key, value in kind.items() if value is not None}
     if run.hard_negatives != "none" and data:
@@ -105,10 +108,10 @@ def new_folder(runs: Path, name: str) -> Path:
 
 def newest_folder(runs: Path, name: str) -> Path:
     """The run of that name with the highest number. Raises `UserError` if there is none."""
-    found = sorted(p for p in runs.glob(f"{name}-*") if (p / FOLDER).is_dir())
+    found = [p for p in runs.glob(f"{name}-*") if (p / FOLDER).is_dir() and p.name.rsplit("-", 1)[1].isdigit()]
     if not found:
         raise UserError(f"there is no run of {name} under {runs} to resume: name its folder with --out.")
-    return found[-1]
+    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
 
 
 def differences(saved: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
@@ -130,10 +133,10 @@ class History:
     loss: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
     logit_scale: list[float] = field(default_factory=list)
-    accuracy: list[list[float]] = field(default_factory=list)  # [step, top-1 on new pictures in %]
+    accuracy: list[list[float | int]] = field(default_factory=list)  # [step, top-1 on new pictures in %]
     log_n: float = 0.0
     seconds: float = 0.0  # in chunks after the first, which compiles
-    all_right: dict[str, float] | None = None  # when every new picture was first right: its step, pairs seen, and seconds as above
+    all_right: dict[str, float | int] | None = None  # when every new picture was first right: its step, pairs seen, and seconds as above
 
     def add(self, report: Report, accuracy: float, run: TrainConfig, first: bool) -> None:
         """Note one chunk."""
@@ -200,7 +203,10 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle:
         different = differences({key: value for key, value in read_json(out / CONFIG).items() if key != "format"}, plan.settings)
         if different:
             raise UserError(f"{out} cannot be resumed with other settings ({'; '.join(different)}): leave these out, or choose another --out.")
-        history = History(**read_json(out / HISTORY))
+        try:
+            history = History(**read_json(out / HISTORY))
+        except TypeError:
+            raise UserError(f"{out / HISTORY} is damaged: it does not hold a run's history.") from None
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "already holds a run: continue it with --resume, or" if (out / CONFIG).is_file() else "is not an empty folder:"
         raise UserError(f"{out} {what} choose another --out.")
@@ -235,7 +241,7 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints, state: State, history
             rate = math.nan if first else run.batch_size * len(measures.loss) / report.seconds
             first = False
             progress.update(
-                step, loss=measures.loss.mean(), log_n=history.log_n, floor=measures.floor.mean(), accuracy=accuracy, rate=rate
+                step, loss=float(measures.loss.mean()), log_n=history.log_n, floor=float(measures.floor.mean()), accuracy=accuracy, rate=rate
             )  # fmt: skip
             stop = interrupt.asked and step < run.steps
             if stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY:

@@ -133,7 +133,7 @@ def train(config: CLIPConfig, run: TrainConfig, source: Source, state: State | N
     step = make_step(config, run)
 
     @partial(jax.jit, donate_argnums=0)
-    def run_chunk(state: State, inputs: Array) -> tuple[State, Measures]:
+    def run_chunk(state: State, inputs: Any) -> tuple[State, Measures]:
         return jax.lax.scan(lambda state, x: step(state, source.batch(x)), state, inputs)
 
     state = initial_state(config, run) if state is None else state

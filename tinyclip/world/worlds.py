@@ -62,7 +62,7 @@ class World:
         row, looks = jax.random.split(key)
         return self.dress(looks, meanings[jax.random.randint(row, (number,), 0, len(meanings))], split)
 
-    def dress(self, key: Array, meaning: Int[Array, "B F"], split: str = "test") -> Scenes:
+    def dress(self, key: Array, meaning: Int[Array | np.ndarray, "B F"], split: str = "test") -> Scenes:
         """Scenes with these meanings and random looks."""
         bytes_, backdrop = jax.random.split(key)
         looks = jax.random.randint(bytes_, (meaning.shape[0], self.looks), 0, 256, dtype=jnp.int32)
@@ -72,17 +72,17 @@ class World:
         """Pictures (B, S, S, 3) in 0..1, and masks (B, n, S, S): how much of each pixel each thing covers."""
         return self.render(Scenes(*map(jnp.asarray, scenes)), size)
 
-    def caption(self, key: Array, meaning: Int[Array, "B F"]) -> Spoken:
+    def caption(self, key: Array, meaning: Int[Array | np.ndarray, "B F"]) -> Spoken:
         """A random true sentence for every scene: tokens (B, T), and what each says (B, F)."""
         if self.turn is not None:
             key, coin = jax.random.split(key)
             meaning = jnp.where(jax.random.bernoulli(coin, TURNED, (meaning.shape[0], 1)), self.turn(meaning), meaning)
         return self.table.sample(key, meaning)
 
-    def true_of(self, said: Int[Array, "M F"], meaning: Int[Array, "B F"]) -> Bool[Array, "B M"]:
+    def true_of(self, said: Int[Array | np.ndarray, "M F"], meaning: Int[Array | np.ndarray, "B F"]) -> Bool[Array, "B M"]:
         """`[i, j]`: is what caption j says true of scene i? Exact: what a caption leaves open (-1) fits anything."""
 
-        def fits(meaning: Int[Array, "B F"]) -> Bool[Array, "B M"]:
+        def fits(meaning: Int[Array | np.ndarray, "B F"]) -> Bool[Array, "B M"]:
             # One (B, M) comparison a factor: F is small, and a (B, M, F) array would be slower to make than to reduce.
             true = jnp.ones((meaning.shape[0], said.shape[0]), bool)
             for f in range(meaning.shape[1]):
