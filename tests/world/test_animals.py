@@ -89,7 +89,7 @@ def test_a_coat_colours_the_animal(everything):
 
 def test_an_animal_is_large_enough_to_see_and_small_enough_to_leave_its_place(drawn):
     area = drawn("animals", 24)[3][:, 0].mean((1, 2))
-    # The smallest are drawn at 0.65 of full size, so 0.42 of the area; asleep, a full-sized one covers about a sixth of the picture.
+    # The smallest are drawn at 0.65 of full size, which is 0.42 of the area.
     assert area.min() > 0.06, f"an animal covers only {area.min():.0%} of its picture"
     assert area.max() < 0.6, f"an animal covers {area.max():.0%} of its picture"
 
