@@ -5,7 +5,8 @@ The first template of each is its canonical caption; the number is how often a t
 starts with a vowel, so "a" is always right.
 """
 
-from . import animals
+from .animals import ACTIONS, COATS, PLACES
+from .animals import ANIMALS as KINDS
 from .caption import Grammar, Slot
 from .scene import COLOURS, COLUMNS, RELATIONS, ROWS, SHAPES, SIZES
 
@@ -94,10 +95,10 @@ PAIRS = Grammar(
 ANIMALS = Grammar(
     factors=4,
     slots={
-        "animal": Slot(0, tuple((name,) for name in animals.ANIMALS)),
-        "coat": Slot(1, tuple((name,) for name in animals.COATS)),
-        "action": Slot(2, tuple((name,) for name in animals.ACTIONS)),
-        "place": Slot(3, tuple((name,) for name in animals.PLACES)),
+        "animal": Slot(0, tuple((name,) for name in KINDS)),
+        "coat": Slot(1, tuple((name,) for name in COATS)),
+        "action": Slot(2, tuple((name,) for name in ACTIONS)),
+        "place": Slot(3, tuple((name,) for name in PLACES)),
     },
     templates=(
         ("a {coat} {animal} {action} {place}", 5),

@@ -14,11 +14,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..errors import UserError
 from ..tokenizer import WordTokenizer, known_words
-from . import grammars, splits
 from .animals import draw_animals
 from .caption import Grammar, GrammarTable, Spoken
 from .draw import draw_things
+from .grammars import ANIMALS, PAIRS, SINGLE, SIXTEEN
 from .scene import ANY, Scenes, Things, place_pair, place_single
+from .splits import animal_meanings, pair_meanings, pair_swaps, set_split, single_meanings, sixteen_meanings, turn_round
 
 # How often a scene of two things is told from its right or lower thing. At one half, which thing comes first says nothing on its own: only
 # together with the relation does it mean anything, and such a pure "exclusive or" takes gradient descent very long to notice.
@@ -66,7 +67,7 @@ class World:
         """Scenes with these meanings and random looks."""
         bytes_, backdrop = jax.random.split(key)
         looks = jax.random.randint(bytes_, (meaning.shape[0], self.looks), 0, 256, dtype=jnp.int32)
-        return Scenes(meaning, splits.set_split(backdrop, looks, split))
+        return Scenes(meaning, set_split(backdrop, looks, split))
 
     def draw(self, scenes: Scenes, size: int = 32) -> Drawing:
         """Pictures (B, S, S, 3) in 0..1, and masks (B, n, S, S): how much of each pixel each thing covers."""
@@ -132,21 +133,21 @@ NOTHING = np.zeros((0, 5), int)
 def get_world(name: str) -> World:
     """The world of that name: single, pairs, sixteen or animals. Raises `UserError` for any other."""
     if name == "single":
-        return World(name, grammars.SINGLE, splits.single_meanings(False), splits.single_meanings(True), looks=6, render=_shapes(place_single))
+        return World(name, SINGLE, single_meanings(False), single_meanings(True), looks=6, render=_shapes(place_single))
     if name == "sixteen":
         mean, std = (0.84, 0.83, 0.82), (0.17, 0.17, 0.20)
-        return World(name, grammars.SIXTEEN, splits.sixteen_meanings(), NOTHING, looks=6, render=_shapes(place_single), mean=mean, std=std)
+        return World(name, SIXTEEN, sixteen_meanings(), NOTHING, looks=6, render=_shapes(place_single), mean=mean, std=std)
     if name == "pairs":
         return World(
-            name, grammars.PAIRS, splits.pair_meanings(False), splits.pair_meanings(True), looks=9, render=_shapes(place_pair),
-            turn=splits.turn_round, swaps=splits.pair_swaps, swap_names=("colours", "shapes", "things"),
+            name, PAIRS, pair_meanings(False), pair_meanings(True), looks=9, render=_shapes(place_pair),
+            turn=turn_round, swaps=pair_swaps, swap_names=("colours", "shapes", "things"),
             mean=(0.83, 0.82, 0.82),
             std=(0.19, 0.19, 0.19),
         )  # fmt: skip
     if name == "animals":
-        seen, held_out = splits.animal_meanings(False), splits.animal_meanings(True)
+        seen, held_out = animal_meanings(False), animal_meanings(True)
         mean, std = (0.55, 0.60, 0.55), (0.25, 0.22, 0.29)
-        return World(name, grammars.ANIMALS, seen, held_out, looks=8, render=draw_animals, mean=mean, std=std)
+        return World(name, ANIMALS, seen, held_out, looks=8, render=draw_animals, mean=mean, std=std)
     raise UserError(f"there is no world called {name!r}: choose one of {', '.join(WORLDS)}.")
 
 
