@@ -20,6 +20,7 @@ _HOME = {  # name -> the module it lives in
 }
 _MODULES = (
     "bundle",
+    "by_hand",
     "checkpoint",
     "clip",
     "config",
