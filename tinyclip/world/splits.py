@@ -78,8 +78,10 @@ def sixteen_meanings() -> Int[np.ndarray, "M 5"]:
     return np.array([(size, colour, shape, row, column) for size, colour, shape, row, column in product(sizes, range(4), range(4), rows, columns)])
 
 
-# "a lion playing with a ball" and "a cat jumping" are never seen: 2 of the 18 animal-action pairs.
-HELD_OUT_ACTIONS = frozenset({("lion", "playing with a ball"), ("cat", "jumping")})
+# 5 of the 48 animal-action pairs are never seen. Every animal and every action is missing in at most one of them.
+HELD_OUT_ACTIONS = frozenset(
+    {("lion", "playing with a ball"), ("cat", "jumping"), ("elephant", "sleeping"), ("pig", "running"), ("mouse", "standing")}
+)
 
 
 def animal_meanings(held_out: bool) -> Int[np.ndarray, "M 4"]:

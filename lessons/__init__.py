@@ -1,0 +1,1 @@
+"""The course: numbered scripts, and the kit they share."""

@@ -1,0 +1,194 @@
+"""What every lesson shares, so that a lesson holds nothing but its idea: flags, predictions, figures, and the numbers its test asserts.
+
+A lesson is a script of cells (`# %%`), runs as a script, cell by cell in an editor, or as a notebook, and begins with `lesson = Lesson("07")`.
+Where `__file__` and the command line are a notebook's, flags come from the environment: TINYCLIP_FAST=1 is --fast.
+"""
+
+import inspect
+import json
+import os
+import re
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from tinyclip import plots
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+FIGURES = Path(os.environ.get("TINYCLIP_FIGURES") or HERE / "figures")
+PROGRESS = HERE / "progress.json"
+BLUE, ORANGE, GREEN, RED, GREY = plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.GREY
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A lesson as its own first cell describes it."""
+
+    number: str
+    name: str
+    title: str
+    question: str
+    minutes: float
+    path: Path
+
+
+def course() -> list[Entry]:
+    """Every lesson there is, in order, read from the scripts: to add one is to write its script."""
+    entries = []
+    for path in sorted(HERE.glob("[0-9][0-9]_*.py")):
+        text = path.read_text(encoding="utf-8")
+        title = re.search(r"^# # Lesson \d\d · (.+)$", text, re.M)
+        question = re.search(r"^# \*\*Question\.\*\* ((?:.+\n# ?)*?.+)(?=\n(?:#\n|# %%|\n))", text, re.M)
+        minutes = re.search(r"^# \*([\d.]+) min", text, re.M)
+        if not (title and question and minutes):
+            raise SystemExit(f"lessons/{path.name}: its first cell lacks the title, the **Question.** or the minutes.")
+        said = re.sub(r"\n# ?", " ", question[1])
+        entries.append(Entry(path.name[:2], path.stem[3:], title[1], said, float(minutes[1]), path))
+    return entries
+
+
+def exercises(lesson: str) -> list[dict[str, Any]]:
+    """The exercises of a lesson, from exercises.toml."""
+    declared = tomllib.loads((HERE / "exercises.toml").read_text(encoding="utf-8")).get("exercise", [])
+    return [exercise for exercise in declared if exercise["id"].split(".")[0] == str(int(lesson))]
+
+
+def progress() -> dict[str, float]:
+    """When each lesson was last run to its end, in seconds since 1970."""
+    try:
+        return json.loads(PROGRESS.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def target(name: str) -> Any:
+    """The object that "tinyclip.losses:contrastive_loss" names."""
+    module, _, path = name.partition(":")
+    found = __import__(module, fromlist=["_"])
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def place(thing: Any) -> str:
+    """Where a function or class stands, as `tinyclip/losses.py:33`; computed, so that it is never out of date."""
+    thing = inspect.unwrap(thing.func if hasattr(thing, "func") else thing)
+    return f"{Path(inspect.getsourcefile(thing)).resolve().relative_to(ROOT)}:{inspect.getsourcelines(thing)[1]}"
+
+
+def in_notebook() -> bool:
+    """Is this a notebook or an editor's cells?"""
+    return "ipykernel" in sys.modules and hasattr(sys.modules["builtins"], "get_ipython")
+
+
+class Lesson:
+    """One lesson while it runs. `results` holds every number it states; `functions` all it has shown."""
+
+    def __init__(self, number: str) -> None:
+        (self.entry,) = (entry for entry in course() if entry.number == number)
+        arguments = [] if in_notebook() else sys.argv[1:]
+        self.fast = "--fast" in arguments or os.environ.get("TINYCLIP_FAST") == "1"
+        self.sources = "--show" in arguments or os.environ.get("TINYCLIP_SHOW") == "1"
+        self.asks = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty() and not self.fast
+        self.results: dict[str, Any] = {}
+        self.functions: list[Any] = []
+        self.figures: list[Path] = []
+        self.guess, self.started = "", time.monotonic()
+        unknown = [a for a in arguments if a.startswith("-") and a not in ("--fast", "--show")]
+        if unknown:
+            raise SystemExit(f"lessons/{self.entry.path.name}: unknown option {unknown[0]}; there are --fast and --show.")
+        print(f"Lesson {number} · {self.entry.title}\n{self.entry.question}\n")
+
+    def predict(self, question: str) -> None:
+        """A question to answer before going on: asked on a terminal, printed elsewhere. `answer` follows once it has been computed."""
+        self.asked = question
+        print(f"Predict: {question}")
+        if self.asks:
+            try:
+                self.guess = input("  your guess (Enter to go on): ").strip()
+            except EOFError:
+                self.guess = ""
+
+    def answer(self, text: str) -> None:
+        """The answer to the last prediction, beside the guess."""
+        if self.guess:
+            print(f"You said: {self.guess}")
+        print(f"Answer:  {text}\n")
+        self.guess = ""
+
+    def show(self, *things: Callable | type) -> None:
+        """Name functions of the library with file and line; with --show, print their source."""
+        for thing in things:
+            self.functions.append(thing)
+            print(f"  read: {place(thing)}  {thing.__qualname__}")
+            if self.sources:
+                print("\n" + inspect.getsource(inspect.unwrap(thing)))
+
+    def shapes(self, **arrays: Any) -> None:
+        """The shapes of real arrays, by name."""
+        for name, array in arrays.items():
+            print(f"  {name:<18} {np.shape(array)!s:<18} {np.asarray(array).dtype if not hasattr(array, 'dtype') else array.dtype}")
+
+    def compare(self, what: str, slow: Any, fast: Any) -> float:
+        """Print and return the largest difference between the plain version's numbers and the library's."""
+        difference = float(np.abs(np.asarray(slow, np.float64) - np.asarray(fast, np.float64)).max())
+        print(f"  {what}: plain and library differ by at most {difference:.1e}")
+        self.results[f"difference in {what}"] = difference
+        return difference
+
+    def claim(self, name: str, value: Any) -> Any:
+        """Note a number that the lesson states; its test asserts a range for it. Returns the number."""
+        self.results[name] = value
+        return value
+
+    def new_figure(self, width: float = 7.0, height: float = 3.5) -> Any:
+        """An empty figure in the project's style."""
+        matplotlib.rcParams.update(plots.STYLE)
+        return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+
+    def figure(self, figure: Any) -> Path:
+        """Save the lesson's figure, and show it where pictures can be shown."""
+        path = FIGURES / f"{self.entry.path.stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110, metadata={"Software": None})
+        self.figures.append(path)
+        if in_notebook():
+            from IPython.display import Image, display
+
+            display(Image(filename=str(path)))
+        shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        print(f"  figure: {shown}")
+        return path
+
+    def recap(self, *lines: str) -> None:
+        """Three lines to take away."""
+        print("\nRecap")
+        for line in lines:
+            print(f"  · {line}")
+
+    def try_this(self, edit: str, expect: str) -> None:
+        """An edit to make, and what will happen."""
+        print(f"\nTry this: {edit}\n  Expect: {expect}")
+
+    def end(self) -> None:
+        """The exercises, the next lesson, and a note that this one was done."""
+        mine = exercises(self.entry.number)
+        if mine:
+            print("\nExercises (write these again in a hand-out of your own)")
+            for exercise in mine:
+                print(f"  {exercise['id']:<5} {exercise['title']}  [{exercise['minutes']} min]  {place(target(exercise['target']))}")
+        following = [entry for entry in course() if entry.number > self.entry.number]
+        print(f"\nNext: lesson {following[0].number} · {following[0].title}" if following else "\nThat was the last lesson there is so far.")
+        if not self.fast and not os.environ.get("TINYCLIP_FIGURES"):
+            PROGRESS.write_text(json.dumps(progress() | {self.entry.number: time.time()}))
+        print(f"({time.monotonic() - self.started:.0f} s)")
+
+
