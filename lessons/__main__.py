@@ -11,8 +11,21 @@ from rich.markdown import Markdown
 from rich.syntax import Syntax
 from rich.table import Table
 
-from lessons.kit import Entry, course, exercises, progress
+from lessons.kit import HERE, Entry, course, exercises, progress
 
+GALLERY = """# The course
+
+How do pictures and sentences come to live in one space? Each lesson answers one question with one picture, in a script of a few minutes: read it, run
+it, change it. All of them need a laptop and nothing else.
+
+```
+python -m lessons            # the course, and what is next
+python -m lessons run 1      # a lesson from its first cell to its last; --show prints the library's code it talks about
+python lessons/01_similarity.py
+```
+
+They open cell by cell in VS Code, PyCharm or Spyder, and as notebooks: `jupytext --to ipynb lessons/01_similarity.py`.
+"""
 USAGE = "usage: python -m lessons [list | run N [--fast] [--show] | run all | show N]"
 
 
@@ -65,6 +78,15 @@ def run(entry: Entry, console: Console) -> None:
             exec(compile("\n" * line + text, str(entry.path), "exec"), scope)
 
 
+def gallery() -> str:
+    """lessons/README.md, made from the lessons themselves."""
+    rows = [GALLERY]
+    for entry in course():
+        file, picture = entry.path.name, f"figures/{entry.path.stem}.png"
+        rows.append(f"## {entry.number} · [{entry.title}]({file})\n\n{entry.question} *({entry.minutes:g} min)*\n\n[![{entry.title}]({picture})]({file})\n")
+    return "\n".join(rows)
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code."""
     console, words = Console(highlight=False), [a for a in arguments if not a.startswith("-")]
@@ -88,6 +110,8 @@ def main(arguments: list[str]) -> int:
             for kind, text, _ in cells(find(which)):
                 console.print(Markdown(text) if kind == "markdown" else Syntax(text, "python", background_color="default"))
                 console.print()
+        case ["gallery"]:
+            (HERE / "README.md").write_text(gallery(), encoding="utf-8")
         case _:
             print(f"lessons: {' '.join(words)!r} is not a command. {USAGE}", file=sys.stderr)
             return 2
