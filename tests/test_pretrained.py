@@ -11,7 +11,7 @@ from tinyclip.world import get_world
 GOALS = {
     "shapes": {"zero_shot_seen": 0.99, "zero_shot_held_out": 0.95},
     "pairs": {"image_to_text_recall_at_1": 0.90, "text_to_image_recall_at_1": 0.90, "binding_group": 0.90},
-    "animals": {"zero_shot_seen": 0.98},  # held out, 0.90 is the goal and not reached yet: see data/README.md
+    "animals": {"zero_shot_seen": 0.98, "zero_shot_held_out": 0.90},
     "sixteen": {"zero_shot_seen": 0.999},
 }
 
@@ -51,6 +51,7 @@ def test_sixteen_was_all_right_within_the_yardsticks_pairs():
         ("a cat sitting on a mat", ("a dog playing with a ball", "a lion sitting in the jungle")),
         ("a dog playing with a ball", ("a cat sitting on a mat", "a lion sitting in the jungle")),
         ("a lion sitting in the jungle", ("a cat sitting on a mat", "a dog playing with a ball")),
+        ("a lion playing with a ball", ("a dog playing with a ball", "a lion sitting in the jungle", "a cat playing with a ball")),  # held out
     ],
 )
 def test_the_animals_of_the_course_find_their_sentences(sentence, others):

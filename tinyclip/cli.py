@@ -3,6 +3,7 @@
 A mistake of the user's is a `UserError` anywhere below: it is caught in `main` and nowhere else, printed as one sentence, exit code 2.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,40 +16,50 @@ from .errors import UserError
 
 WorldName = Literal["single", "pairs", "animals", "sixteen"]
 Model = Annotated[str, arg(metavar="MODEL", help="a folder written by train, or the name of a pretrained model")]
-Words = Positional[Annotated[tuple[str, ...], arg(metavar="[MODEL] CAPTION")]]
+Words = Positional[
+    Annotated[tuple[str, ...], arg(metavar="[MODEL] CAPTION", help="a model (shapes, if left out), and what to look for", help_behavior_hint="")]
+]
+
+
+def default(hint: str, metavar: str | None = None) -> object:
+    """What the help says in place of "(default: None)", for what is decided later."""
+    return arg(help_behavior_hint=f"(default: {hint})", metavar=metavar)
+
+
+RECIPE = "the world's own"
 
 
 @dataclass
 class Train:
     """Train a tiny CLIP, and show what it learned."""
 
-    world: WorldName | None = None
-    """The toy world to train on (single, if no --data is given)."""
-    data: Path | None = None
+    world: Annotated[WorldName | None, default("single", "single|pairs|animals|sixteen")] = None
+    """The toy world to train on."""
+    data: Annotated[Path | None, default("none", "FOLDER")] = None
     """Or a folder of your own pictures, with a metadata.jsonl."""
-    size: Literal["nano", "tiny", "small"] | None = None
-    """How large a model; each world has its own default."""
-    steps: int | None = None
-    """Batches to train on; each world has its own default."""
-    batch_size: int | None = None
-    """Pairs in a batch (128); every other pair in it is a negative."""
-    learning_rate: float | None = None
+    size: Annotated[Literal["nano", "tiny", "small"] | None, default(RECIPE, "nano|tiny|small")] = None
+    """How large a model."""
+    steps: Annotated[int | None, default(RECIPE, "N")] = None
+    """Batches to train on."""
+    batch_size: Annotated[int | None, default(RECIPE, "N")] = None
+    """Pairs in a batch; every other pair in it is a negative."""
+    learning_rate: Annotated[float | None, default(RECIPE, "RATE")] = None
     """At its peak."""
-    seed: int | None = None
-    """Of everything random (0). The same seed gives the same model, bit for bit, on one machine."""
-    dtype: Literal["float32", "bfloat16"] | None = None
+    seed: Annotated[int | None, default("0", "N")] = None
+    """Of everything random. The same seed gives the same model, bit for bit, on one machine."""
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, default("float32", "float32|bfloat16")] = None
     """What the towers compute in; weights and similarities stay float32."""
-    loss: Literal["contrastive", "sigmoid"] | None = None
+    loss: Annotated[Literal["contrastive", "sigmoid"] | None, default("contrastive", "contrastive|sigmoid")] = None
     """Softmax over the batch, as CLIP, or a sigmoid for each pair, as SigLIP."""
-    shared_positives: bool | None = None
-    """Whether a caption that is true of several pictures in the batch counts as a positive of each (True)."""
-    hard_negatives: Literal["none", "captions", "scenes"] | None = None
+    shared_positives: Annotated[bool | None, default("True", "True|False")] = None
+    """Whether a caption that is true of several pictures in the batch counts as a positive of each."""
+    hard_negatives: Annotated[Literal["none", "captions", "scenes"] | None, default(RECIPE, "none|captions|scenes")] = None
     """In worlds that have swaps: add swapped captions as extra negatives, or put every scene beside its swaps."""
-    out: Path | None = None
-    """The run's folder (data/runs/WORLD-NNN, a new number each time)."""
-    resume: Annotated[bool, FlagCreatePairsOff[bool]] = False
+    out: Annotated[Path | None, default("data/runs/WORLD-NNN, a new number each time", "FOLDER")] = None
+    """The run's folder."""
+    resume: bool = False
     """Continue the run in --out, or the newest of that world."""
-    skip_bad: Annotated[bool, FlagCreatePairsOff[bool]] = False
+    skip_bad: bool = False
     """With --data: leave out, and count, pictures and lines that cannot be read."""
 
     def run(self) -> None:
@@ -62,11 +73,11 @@ class Evaluate:
     """Measure a model on new pictures: zero-shot, retrieval, binding, probe, geometry."""
 
     model: Positional[Model] = "shapes"
-    world: WorldName | None = None
-    """The toy world to test on (the one the model was trained on)."""
-    data: Path | None = None
+    world: Annotated[WorldName | None, default("the one the model was trained on", "single|pairs|animals|sixteen")] = None
+    """The toy world to test on."""
+    data: Annotated[Path | None, default("none", "FOLDER")] = None
     """Or a folder of captioned pictures."""
-    json: Annotated[bool, FlagCreatePairsOff[bool]] = False
+    json: bool = False
     """Print one flat JSON object."""
 
     def run(self) -> None:
@@ -80,8 +91,8 @@ class Search:
     """Find the pictures nearest to a sentence; a grid of them is saved."""
 
     words: Words
-    images: Path | None = None
-    """A folder of pictures to search (else 1,000 new pictures of the model's world)."""
+    images: Annotated[Path | None, default("1,000 new pictures of the model's world", "FOLDER")] = None
+    """A folder of pictures to search."""
     k: Annotated[int, arg(aliases=["-k"])] = 6
     """How many."""
     out: Path = Path("search.png")
@@ -113,8 +124,8 @@ class Caption:
 
     model: Positional[Model]
     image: Positional[Path]
-    captions: Path | None = None
-    """A file with one caption a line (else all canonical captions of the model's world)."""
+    captions: Annotated[Path | None, default("all canonical captions of the model's world", "FILE")] = None
+    """A file with one caption a line."""
     k: Annotated[int, arg(aliases=["-k"])] = 5
     """How many."""
 
@@ -128,13 +139,18 @@ class Caption:
 class Draw:
     """Draw a sentence as a picture, or many random scenes with --count as a folder of captioned pictures."""
 
-    words: Positional[Annotated[tuple[str, ...], arg(metavar="SENTENCE [OUT.png] | FOLDER")]]
-    world: WorldName | None = None
-    """The toy world to draw from (the first that knows the sentence; single with --count)."""
-    count: int | None = None
+    words: Positional[
+        Annotated[
+            tuple[str, ...],
+            arg(metavar="SENTENCE [OUT.png] | FOLDER", help="a sentence and where its picture goes, or with --count a folder", help_behavior_hint=""),
+        ]
+    ]
+    world: Annotated[WorldName | None, default("the first that knows the sentence; with --count, single", "single|pairs|animals|sixteen")] = None
+    """The toy world to draw from."""
+    count: Annotated[int | None, default("one picture of the sentence", "N")] = None
     """Draw this many random scenes into FOLDER, with their captions in metadata.jsonl."""
-    size: int | None = None
-    """Pixels along one side (256; with --count 32)."""
+    size: Annotated[int | None, default("256; with --count, 32", "N")] = None
+    """Pixels along one side."""
     seed: int = 0
     """Of all that the sentence leaves open."""
 
@@ -149,8 +165,8 @@ class Plot:
     """Draw a model's figures: similarity matrix, the space in 2-D, training curve."""
 
     model: Positional[Model] = "shapes"
-    out: Path | None = None
-    """Where they go (the model's folder/figures; for a pretrained model, figures/MODEL here)."""
+    out: Annotated[Path | None, default("the model's folder/figures; for a pretrained model, figures/MODEL here", "FOLDER")] = None
+    """Where they go."""
 
     def run(self) -> None:
         from . import commands
@@ -181,7 +197,7 @@ class Bench:
     """The model to train and embed with."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What its towers compute in."""
-    json: Annotated[bool, FlagCreatePairsOff[bool]] = False
+    json: bool = False
     """Print one flat JSON object."""
 
     def run(self) -> None:
@@ -193,10 +209,14 @@ class Bench:
 COMMANDS = (Train, Evaluate, Search, Classify, Caption, Draw, Plot, Export, Bench)
 
 
+CONFIG = (FlagCreatePairsOff,)  # --resume, without a --no-resume beside it
+
+
 def main(args: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     choices = {command.__name__.lower(): command for command in COMMANDS}
-    command = tyro.extras.subcommand_cli_from_dict(choices, prog="tinyclip", description="CLIP from scratch on captioned shapes.", args=args)
+    about = "CLIP from scratch on captioned shapes."
+    command = tyro.extras.subcommand_cli_from_dict(choices, prog="tinyclip", description=about, args=args, config=CONFIG)
     try:
         command.run()
     except UserError as error:
@@ -210,4 +230,10 @@ def main(args: list[str] | None = None) -> int:
 
 def entry() -> None:
     """The `tinyclip` program."""
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `tinyclip ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -152,7 +152,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "animals": {
         "size": "tiny",
         "image": {"depth": 3},
-        "train": {"steps": 3500, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.3, "chunk": 50},
+        "train": {"steps": 5000, "learning_rate": 2e-3, "warmup": 100, "weight_decay": 0.3, "chunk": 50},
     },
     "folder": {"size": "tiny", "train": {"steps": 400, "batch_size": 64}},
 }

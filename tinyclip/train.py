@@ -100,7 +100,7 @@ def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
 
 
 def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], tuple[State, Measures]]:
-    """The training step: loss, gradient, update, clamp. A pure function, so it can be jitted, scanned and sharded. Lesson 10."""
+    """The training step: loss, gradient, update, clamp. A pure function, so it can be jitted, scanned and sharded. Lessons 08 and 10."""
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))))
     optimizer = make_optimizer(run)
 
