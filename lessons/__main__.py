@@ -59,7 +59,7 @@ def find(words: str) -> Entry:
     """The lesson of that number or name. Ends the program with a suggestion if there is none."""
     lessons = course()
     for entry in lessons:
-        if words.lstrip("0") == entry.number.lstrip("0") and words.isdigit() or words in (entry.name, entry.path.name, entry.path.stem):
+        if (words.lstrip("0") == entry.number.lstrip("0") and words.isdigit()) or words in (entry.name, entry.path.name, entry.path.stem):
             return entry
     names = [entry.name for entry in lessons]
     near = difflib.get_close_matches(words, names, 1, 0.4)
@@ -83,7 +83,8 @@ def gallery() -> str:
     rows = [GALLERY]
     for entry in course():
         file, picture = entry.path.name, f"figures/{entry.path.stem}.png"
-        rows.append(f"## {entry.number} · [{entry.title}]({file})\n\n{entry.question} *({entry.minutes:g} min)*\n\n[![{entry.title}]({picture})]({file})\n")
+        head = f"## {entry.number} · [{entry.title}]({file})\n\n{entry.question} *({entry.minutes:g} min)*"
+        rows.append(f"{head}\n\n[![{entry.title}]({picture})]({file})\n")
     return "\n".join(rows)
 
 

@@ -29,7 +29,16 @@ ENTRIES = {entry.number: entry for entry in COURSE}
 SLOW = 60.0  # seconds a lesson may take on two cores
 
 CLAIMS: dict[str, dict] = {}
-CLAIMS["00"] = {}
+CLAIMS["00"] = {
+    "difference in scores": (0, 1e-5),
+    "lowest score with its own sentence": (0.4, 0.7),
+    "highest score with another sentence": (-0.2, 0.25),
+    "pictures nearest to their own sentence": 3,
+    "change among the sentences": (0, 1e-5),
+    "own sentence, two spaces": (0, 0.3),
+    "share of the spread on the map": (0.7, 1),
+    "found pictures of which the sentence is true, of 9": (8, 9),
+}
 CLAIMS["01"] = {
     "nearest by dot product": 2,
     "nearest by cosine": 1,
@@ -39,16 +48,214 @@ CLAIMS["01"] = {
     "difference in dot products": (0, 1e-12),
     "difference in unit vectors": (0, 1e-6),
 }
-CLAIMS["02"] = {}
-CLAIMS["03"] = {}
-CLAIMS["04"] = {}
-CLAIMS["05"] = {}
-CLAIMS["06"] = {}
-CLAIMS["07"] = {}
-CLAIMS["08"] = {}
-CLAIMS["09"] = {}
-CLAIMS["10"] = {}
-CLAIMS["11"] = {}
+CLAIMS["02"] = {
+    "difference in pixels": (0, 1e-5),
+    "difference in masks": (0, 1e-5),
+    "area in the mask / true area": (0.99, 1.01),
+    "described alike, of 4": 4,
+    "captions that parse back to what was said": 1,
+    "captions true of their own picture": 1,
+    "captions true of another picture": (0.035, 0.055),
+    "held-out pairs": 8,
+    "held-out pairs drawn in training": 0,
+    "held-out pairs named in training": 0,
+    "held-out pairs in scenes of two, negatives included": 0,
+    "held-out pairs among the held-out scenes": 1,
+    "random hold-out: test pairs met in training": 1,
+}
+CLAIMS["03"] = {
+    "captions": (4_000, 6_000),
+    "words": (45, 60),
+    "difference in ids of words": 0,
+    "the error suggests circle": True,
+    "difference in ids after 8 merges": 0,
+    "merges": (120, 180),
+    "pieces of rhinoceros": (5, 9),
+    "difference in ids of all words": 0,
+    "words fallen apart": (1, 8),
+    "still decoded": True,
+    "tokens without merges": 514,
+    "CLIP's vocabulary": 49_408,
+    "room for a sentence": 75,
+    "a truncated row ends with the end token": True,
+    "tokens per caption, bytes only": (24, 30),
+    "tokens per caption, all merges": (7, 8),
+    "words per caption": (7, 8),
+}
+CLAIMS["04"] = {
+    "circle looks most at": "red",
+    "square looks most at": "blue",
+    "circle's look at red": (0.75, 0.87),
+    "without the mask, circle looks most at": "blue",
+    "spread of random dot products": (3.7, 4.1),
+    "earlier outputs move, with mask": (0, 1e-6),
+    "earlier outputs move, without mask": (0.5, 3),
+    "sum of circle's row, masked too late": (0, 0.3),
+    "earlier outputs move, masked too late": (0.1, 1),
+    "difference in LayerNorm": (0, 1e-5),
+    "difference in attention, loops against matrices": (0, 1e-5),
+    "difference in attention, loops against JAX": (0, 1e-5),
+    "difference in weights of head 0, our loop against JAX": (0, 1e-5),
+    "difference in the block": (0, 1e-5),
+}
+CLAIMS["05"] = {
+    "two a's differ, before positions": 0.0,
+    "two a's differ, after positions": (0.05, 0.3),
+    "padding moves the vector": (0, 1e-5),
+    "no padding at all moves the vector": (0, 1e-5),
+    "padding moves the vector, without mask": (0.3, 1.2),
+    "farthest crimson from red, read at the end": (0, 1e-5),
+    "crimson circle and star apart, read at the end": (0.8, 1.5),
+    "crimson sentences apart, read at the largest id": (0, 1e-5),
+    "least influence of a word on the end": (0.05, 0.5),
+    "most influence of a later token on an earlier": (0, 1e-5),
+    "difference in the way in": (0, 1e-6),
+    "difference in the end's position": 0.0,
+    "difference in the sentence's vector": (0, 1e-5),
+    "difference in the sentence's vector, by the NumPy twin": (0, 1e-5),
+}
+CLAIMS["06"] = {
+    "shuffling moves the vector, without positions": (0, 1e-5),
+    "shuffling moves the vector, with positions (mean)": (0.3, 0.8),
+    "right order, with positions": (0.97, 1),
+    "right order, without positions": (0.4, 0.6),
+    "finds its sentence, patches": (0.97, 1),
+    "finds its sentence, strips": (0, 0.15),
+    "strips have the shape of patches": True,
+    "difference in patches": 0.0,
+    "difference in patches, NumPy twin": 0.0,
+    "difference in the pictures' vectors": (0, 1e-5),
+    "difference in the pictures' vectors, by the NumPy twin": (0, 1e-5),
+}
+CLAIMS["07"] = {
+    "difference in the loss by loops": (0, 1e-12),
+    "difference in the loss": (0, 1e-5),
+    "the two directions differ by": (0.44, 0.45),
+    "difference in the gradient by hand": (0, 1e-12),
+    "difference in the gradient by JAX": (0, 1e-5),
+    "difference in the gradient by finite differences": (0, 1e-7),
+    "collapsed": (4.8520, 4.8521),
+    "collapsed, less log B": (-1e-9, 1e-9),
+    "random, E = 16: formula less measured": (1.2, 1.9),
+    "random, E = 64: formula less measured": (-0.05, 0.25),
+    "random, E = 256: formula less measured": (-0.05, 0.1),
+    "random, E = 1024: formula less measured": (-0.05, 0.05),
+    "fresh model": (5.2, 6.2),
+    "mean cosine of two pictures, fresh": (0.8, 1),
+    "trained model": (2.10, 2.13),
+    "floor": (2.10, 2.11),
+    "trained, above the floor": (0, 0.02),
+    "shared targets change": (0, 1e-5),
+    "four pictures: plain loss": (0, 1e-3),
+    "four pictures: shared loss above its floor": (0, 0.01),
+    "red circle with 'a circle', plain": (-0.1, 0.1),
+    "red circle with 'a circle', shared": (0.4, 0.6),
+    "shared: lowest true less highest false": (0.4, 0.6),
+}
+CLAIMS["08"] = {
+    "own share at scale 1": (0.30, 0.31),
+    "own share at scale 14": (0.94, 0.95),
+    "own share at scale 100": (0.99999, 1),
+    "difference in the shares": (0, 1e-6),
+    "share of a perfect answer at scale 1": (0.104, 0.106),
+    "bound at scale 1": (2.254, 2.255),
+    "the best arrangement at scale 1": (3.17, 3.171),
+    "the best arrangement at scale 1/0.07": (2e-5, 4e-5),
+    "difference in the slope in t": (0, 1e-4),
+    "Adam steps from 1/0.07 to 100 as a logarithm": 649,
+    "Adam steps from 1/0.07 to 100 as a number": 28571,
+    "first slope, clamped after the update": (40, 50),
+    "scale, clamped after the update": (2.0, 2.4),
+    "first slope, clamped in the forward pass": 0.0,
+    "scale, clamped in the forward pass": (119.99, 120.01),
+    "accuracy, learned scale": (0.4, 0.9),
+    "accuracy, scale 1": (0.15, 0.36),
+    "accuracy, scale 1, any length": (0.4, 0.95),
+    "loss, learned scale": (1.6, 2.7),
+    "loss, scale 1": (3.3, 3.45),
+    "loss, scale 1, any length": (1.6, 2.7),
+    "lead of the learned scale": (0.12, 0.7),
+    "least product of lengths": (12, 30),
+    "largest over least product of lengths": (1.2, 2.2),
+    "searches won by another picture": (0.6, 1),
+    "difference in the sigmoid loss": (0, 1e-4),
+    "sigmoid loss at the start, b = -10": (9.7, 9.8),
+    "sigmoid loss at the start, b = 0": (62, 64),
+    "contrastive loss of one pair": (0, 1e-6),
+}
+CLAIMS["09"] = {
+    "difference in dW of a linear layer, by loops": (0, 1e-13),
+    "difference in dW of a linear layer, by nudging": (0, 1e-7),
+    "difference in dx of a linear layer, by nudging": (0, 1e-7),
+    "difference in (p - target) / B": (0, 1e-8),
+    "a row of (p - target) / B sums to": (0, 1e-15),
+    "difference in dx of LayerNorm": (0, 1e-7),
+    "LayerNorm's slope along a shift": (0, 1e-13),
+    "LayerNorm's slope along a stretch": (0, 1e-4),
+    "difference in dx of attention": (0, 1e-6),
+    "largest slope of the key bias": (0, 1e-13),
+    "largest slope of the query bias": (1.5, 2.5),
+    "attention weights moved by a new key bias": (0, 1e-13),
+    "numbers in the model": 8689,
+    "difference in gradient of the whole model along v": (0, 3e-5),
+    "losses differ by at most, relative": (0, 1e-4),
+    "first loss": (3.3, 3.5),
+    "mean of the last ten losses": (1.4, 1.65),
+    "key biases differ by at least, of their size": (0.1, 1e6),
+    "all other weights differ by at most, of their size": (0, 5e-3),
+    "broken: mean of the last ten losses": (1.4, 1.8),
+    "broken: losses differ by up to, relative": (0.05, 1),
+}
+CLAIMS["10"] = {
+    "difference in weights after five steps of AdamW": (0, 1e-6),
+    "difference in learning rates": (0, 1e-15),
+    "eight pairs, first loss": (1.9, 2.4),
+    "eight pairs, last loss": (0, 0.01),
+    "difference in 30 losses of nnx.jit and of our step": (0, 1e-3),
+    "nnx.jit takes, times as long": (0.8, 40),
+    "difference in 30 losses, resumed and uninterrupted": (0, 1e-6),
+    "too fast: last loss above ln 8": (-1e-4, 1e-4),
+    "too fast: least cosine between two pictures": (0.999, 1.0001),
+    "step 50: colour right": (0.9, 1),
+    "step 50: form right": (0.25, 0.65),
+    "accuracy before": (0, 0.2),
+    "accuracy after": (0.85, 1),
+    "first loss": (4.16, 4.6),
+    "last loss above its floor": (0, 0.4),
+    "logit scale after": (12, 16),
+    "seconds of training": (0, 60),
+}
+CLAIMS["11"] = {
+    "chance": 1 / 128,
+    "difference in zero-shot accuracy, seen pairs": (0, 0.002),  # a tie or two may fall otherwise
+    "difference in zero-shot accuracy, unseen pairs": (0, 0.002),
+    "zero-shot, seen pairs": (0.98, 1),
+    "zero-shot, unseen pairs": (0.85, 1),
+    "difference in prompt ensembles": (0, 1e-5),
+    "ensemble, seen pairs": (0.98, 1),
+    "ensemble, unseen pairs": (0.85, 1),
+    "shortest mean of a class": (0.98, 0.9999),
+    "sure of a wrong answer: more than 90 %": (0.5, 1),
+    "a single caption": (1 - 1e-6, 1 + 1e-6),
+    "something pink: true of the 10 nearest": (9, 10),
+    "a green star: true of the 10 nearest": (8, 10),
+    "something pink at the bottom: true of the 10 nearest": (0, 8),
+    "captions of unseen pairs that are true, of 100": (85, 100),
+    "recall@1": (0.08, 0.2),
+    "recall@3": (0.25, 0.45),
+    "recall@9": (0.97, 1),
+    "difference in recall@1": (0, 0.003),
+    "difference in recall@3": (0, 0.003),
+    "difference in recall@9": (0, 0.003),
+    "share of training sentences with a place": (0.13, 0.14),
+    "difference in linear probe": (0, 0.005),
+    "zero-shot, no labels: seen": (0.98, 1),
+    "zero-shot, no labels: unseen": (0.85, 1),
+    "probe for the pair: seen": (0.88, 0.98),
+    "probe for the pair: unseen": 0,
+    "probes for colour, for shape: seen": (0.96, 1),
+    "probes for colour, for shape: unseen": (0.65, 0.9),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -161,7 +368,7 @@ def test_a_lessons_figure_is_there_and_small(number):
 
 
 def test_lessons_are_numbered_without_a_gap():
-    assert NUMBERS == [f"{k:02d}" for k in range(len(NUMBERS))]
+    assert [f"{k:02d}" for k in range(len(NUMBERS))] == NUMBERS
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -19,6 +19,7 @@ _HOME = {  # name -> the module it lives in
     "load": "bundle",
 }
 _MODULES = (
+    "bpe",
     "bundle",
     "by_hand",
     "checkpoint",

@@ -60,11 +60,11 @@ class Bundle:
         return np.asarray(normalise(pixels.astype(np.float32) / 255, config))
 
     def embed_images(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B E"]:
-        """Pictures to unit vectors, in batches."""
+        """Pictures to unit vectors, in batches. Lesson 00."""
         return self._embed(lambda part: _encode_image(*nnx.split(self.model), part), images, self.preprocess)
 
     def embed_texts(self, sentences: Sequence[str]) -> Float[np.ndarray, "B E"]:
-        """Sentences to unit vectors, in batches. Raises `UserError` for what the tokenizer does not know."""
+        """Sentences to unit vectors, in batches. Lesson 00. Raises `UserError` for what the tokenizer does not know."""
         return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences))
 
     def _embed(self, encode: Callable[[Any], Array], rows: Any, prepare: Callable[[Any], Any] = lambda rows: rows) -> Float[np.ndarray, "B E"]:
@@ -146,7 +146,7 @@ def read_json(path: Path) -> Any:
 
 
 def load(name: str | Path) -> Bundle:
-    """A model folder, or the short name of a pretrained model, as a `Bundle`. Lesson 11.
+    """A model folder, or the short name of a pretrained model, as a `Bundle`. Lessons 00 and 11.
 
     Raises `UserError` in one sentence for a folder that is missing, incomplete, damaged, or of another shape than its configuration.
     """

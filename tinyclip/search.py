@@ -12,7 +12,7 @@ BLOCK = 65_536  # rows scored at once: memory for the scores stays small, howeve
 
 
 def nearest(query: Float[np.ndarray, "E"], gallery: Float[np.ndarray, "G E"], k: int) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """The k rows of the gallery with the largest dot product, best first, and these products; exact, ties by lower index.
+    """The k rows of the gallery with the largest dot product, best first, and these products; exact, ties by lower index. Lesson 00.
 
     k larger than the gallery gives the whole gallery.
     """

@@ -17,7 +17,7 @@ from .draw import Plane, box, circle, coverage, ellipse, pixel_grid, segment
 from .layers import INK, WHITE, Layers, Scalar, lay, least, limb, nearest, rgb, turn
 from .scene import Scenes, unit
 
-ANIMALS = ("cat", "dog", "lion", "rabbit", "mouse", "elephant", "deer", "pig")
+ANIMALS = ("cat", "dog", "lion", "rabbit", "mouse", "mammoth", "deer", "pig")
 # Red, green and blue in 0..255; black is a dark grey, so that legs still show against the body.
 COATS = {"black": (52, 50, 60), "white": (250, 248, 242), "grey": (164, 168, 178), "brown": (126, 76, 42), "ginger": (242, 146, 46)}
 ACTIONS = ("sitting", "standing", "sleeping", "running", "jumping", "playing with a ball")
@@ -144,7 +144,7 @@ def _mouse(u: Plane, v: Plane, animal: Animal) -> Layers:
     return [*_solid(ear + 0.78, coat, rim), (0xF4A0A8, ear + 0.86), *_solid(ellipse(u, v + 0.03, 0.26, 0.25), coat, rim), *face]
 
 
-def _elephant(u: Plane, v: Plane, animal: Animal) -> Layers:
+def _mammoth(u: Plane, v: Plane, animal: Animal) -> Layers:
     coat, rim, mane, _ = animal.colours
     trunk = least(limb(u, v, (0.04, -0.05, 0.1, 0.08, -0.4, 0.075)), limb(u, v, (0.08, -0.4, 0.075, 0.28, -0.46, 0.06)))
     tusk = segment(jnp.abs(u - 0.05), v, (0.13, -0.16), (0.17, -0.3), 0.032)
@@ -187,7 +187,7 @@ def _ball(x: Plane, y: Plane, animal: Animal) -> Layers:
     return [*_solid(distance, ball, 0.4 * ball), (WHITE, jnp.maximum(seam, distance))]
 
 
-_HEADS = (_cat, _dog, _lion, _rabbit, _mouse, _elephant, _deer, _pig)
+_HEADS = (_cat, _dog, _lion, _rabbit, _mouse, _mammoth, _deer, _pig)
 
 
 def draw_animals(scenes: Scenes, size: int) -> tuple[Float[Array, "B S S 3"], Float[Array, "B 2 S S"]]:

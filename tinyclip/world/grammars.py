@@ -107,6 +107,7 @@ ANIMALS = Grammar(
         ("{place} a {coat} {animal} is {action}", 0.5),
         ("a {coat} {animal} {action}", 1),
         ("a {animal} {action}", 1),
+        ("a {animal} {place}", 0.5),
         ("a {coat} {animal} {place}", 1),
         ("a {coat} {animal}", 1),
         ("a {animal}", 4),

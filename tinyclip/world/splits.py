@@ -80,7 +80,7 @@ def sixteen_meanings() -> Int[np.ndarray, "M 5"]:
 
 # 5 of the 48 animal-action pairs are never seen. Every animal and every action is missing in at most one of them.
 HELD_OUT_ACTIONS = frozenset(
-    {("lion", "playing with a ball"), ("cat", "jumping"), ("elephant", "sleeping"), ("pig", "running"), ("mouse", "standing")}
+    {("lion", "playing with a ball"), ("cat", "jumping"), ("mammoth", "sleeping"), ("pig", "running"), ("mouse", "standing")}
 )
 
 
