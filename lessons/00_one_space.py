@@ -7,7 +7,12 @@
 #
 # A **modality** is a form in which something reaches us: as a picture, as a sentence, as a sound. A picture of a cat is thousands of numbers, one
 # for the red, the green and the blue of every pixel. The sentence "a cat sitting on a mat" is six words. Laid side by side, the two have nothing
-# in common, although they are about the same cat. This lesson shows the way out, with a model that is already trained, and without mathematics.
+# in common, although they are about the same cat. This lesson shows the way out, with a model that is already trained, and with hardly any
+# mathematics.
+#
+# Lines that begin with `lesson.` only ask and report: `predict` lets you guess first, `shapes` says how large an array is, `compare` how far two ways
+# to the same numbers differ, `show` where the library's own version stands; `claim` notes a number for a test. The lines that draw the figure may
+# always be skipped. Numbers are kept in NumPy's arrays; JAX, which stands beside it, is NumPy that can do more (lessons 01 and 04).
 
 # %%
 import tempfile
@@ -31,7 +36,8 @@ lesson = Lesson("00")
 # ## Three sentences, three pictures
 #
 # No photographs here: a small program draws a picture book of eight animals, and so we always know what a picture shows. Each scene is a few
-# whole numbers: which animal, which coat, what it does, where. Lesson 02 is about such scenes.
+# whole numbers: which animal, which coat, what it does, where. The rest, such as the backdrop, is drawn at random; `key(1)` names the draw, so
+# that it is the same every time. Lesson 02 is about such scenes.
 
 # %%
 sentences = ["a cat sitting on a mat", "a dog playing with a ball", "a lion sitting in the jungle"]
@@ -44,6 +50,9 @@ print(f"  one picture is {pictures[0].size} numbers; the first sentence is {len(
 
 # %% [markdown]
 # ## A place for everything
+#
+# A **model** is a computation with many adjustable numbers in it, its **weights**; to **train** it is to adjust them by examples. Two readers
+# trained as below are a **CLIP**, after "contrastive language–image pre-training" (OpenAI, 2021). Ours is a tiny one.
 #
 # The model is two readers. One reads pictures, the other reads sentences, and each answers with a list of 64 numbers. Such a list is an
 # **embedding**: a place, as two numbers are a place on a map and three a place in a room. All the places there could be are the **embedding
@@ -62,7 +71,7 @@ lesson.show(tinyclip.load, model.embed_images.__func__, model.embed_texts.__func
 #
 # Two places get a score for how near they are: 1 for the very same place, about 0 for two that have nothing to do with each other, below 0 for
 # opposite ones. To score a pair, multiply the two lists number by number and add up; why that is the right thing is lesson 01. Here it is
-# once for a pair at a time, and once for all nine pairs together.
+# once for a pair at a time, and once for all nine pairs together: `a @ b.T` does it for each row of a with each row of b.
 
 # %%
 lesson.predict("the highest score is 1. What will a picture score with its own sentence: about 1, about a half, or about 0?")
@@ -105,7 +114,8 @@ print(f"sentences among themselves: changed by {change:.1e}; pictures with their
 # %% [markdown]
 # ## A map
 #
-# Six places in a space of 64 numbers cannot be drawn, but their shadow on a sheet of paper can. We take the sheet on which the shadow is largest.
+# Six places in a space of 64 numbers cannot be drawn, but their shadow on a sheet of paper can. We take the sheet on which the shadow is largest
+# (`svd` finds it; no later step needs to know how).
 # **A map loses distances**: points far apart in the space may fall close together on paper. And pictures as a group stand apart from sentences
 # as a group (lesson 14 asks why), so each group is first moved to the middle. Therefore the true scores stand beside the map.
 
@@ -143,8 +153,10 @@ lesson.figure(figure)
 # %% [markdown]
 # ## Now you: type a sentence, get pictures
 #
-# That is all a search needs. Draw some hundred new pictures, give each its place, once. A sentence gets a place too; the pictures nearest to it
-# are the answer. On a terminal you are asked for sentences; elsewhere there are three examples, and one with a word that the model never learned.
+# That is all a search needs. Draw some hundred new pictures (`"test"`: such as no training has drawn), give each its place, once. A sentence gets
+# a place too; the pictures nearest to it are the answer. Whether they are the right ones, the world itself can say: `parse` reads the sentence,
+# `true_of` looks whether it is true of a scene. There are three examples, and one with a word that the model never learned; on a terminal you are
+# then asked for sentences of your own.
 
 # %%
 gallery_scenes = world.sample(jax.random.key(7), 500, "test")

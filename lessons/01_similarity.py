@@ -10,6 +10,7 @@
 # how alike are two arrows?
 
 # %%
+import jax.numpy as jnp
 import numpy as np
 
 from lessons.kit import BLUE, GREY, ORANGE, Lesson
@@ -20,7 +21,7 @@ lesson = Lesson("01")
 # %% [markdown]
 # ## Three sentences, made up
 #
-# Suppose someone had already found a vector for each of three sentences. Its four numbers say, by and large: how much *animal*, how much
+# Suppose someone had already found a vector for each of three sentences. The four numbers of each say, by and large: how much *animal*, how much
 # *sleeping*, how much *snow*, how much *ball*. The third sentence is long and loud: all of its numbers are large.
 
 # %%
@@ -58,12 +59,15 @@ lesson.answer(f"{sentences[nearest_by_dot]!r}, with {dots[0, nearest_by_dot]:.1f
 #
 # The length of a vector is `|x| = √(x · x)`: Pythagoras. A loud vector has a large dot product with everything. Divide each vector by its length,
 # and every arrow ends on the **unit sphere**; the dot product of two unit vectors is the **cosine** of the angle between them: 1 for the same
-# direction, 0 at right angles, −1 for opposite ones. Only direction is left, and direction is what the sentence is *about*.
+# direction, 0 at right angles, −1 for opposite ones. Only direction is left, and direction is what the sentence is *about*. The library does the
+# same in JAX, whose arrays (`jnp`) work like NumPy's and can also run on a GPU.
+#
+# In the code, `axis=1` adds up along each row, and `keepdims` keeps the three lengths in a column, so that each row is divided by its own.
 
 # %%
 lengths = np.sqrt((vectors**2).sum(axis=1, keepdims=True))  # (3, 1)
 unit = vectors / lengths  # (3, 4)
-lesson.compare("unit vectors", unit, clip.l2_normalise(vectors.astype(np.float32)))
+lesson.compare("unit vectors", unit, clip.l2_normalise(jnp.asarray(vectors, jnp.float32)))
 lesson.show(clip.l2_normalise)
 
 cosines = unit @ unit.T  # (3, 3)
@@ -90,7 +94,7 @@ lesson.claim("a sentence with itself, wrong axis", diagonal[0])
 # ## The similarity matrix
 #
 # All of CLIP is read off such a table: row *i*, column *j* holds the cosine of picture *i* with sentence *j*. Here are the three sentences as
-# arrows: two of their four numbers, before and after.
+# arrows: two of their four numbers, before and after. (The other two are out of sight, so on the right an arrow may look shorter than 1.)
 
 # %%
 figure = lesson.new_figure(7.2, 3.0)
@@ -110,6 +114,9 @@ lesson.recap(
     "dividing by the length leaves direction alone; the dot product is then the cosine",
     "a table of cosines, pictures by sentences, is all that CLIP ever looks at",
 )
-lesson.try_this("multiply the loud vector by 100", "its dot products grow a hundredfold, its cosines do not move.")
+lesson.try_this(
+    "make the loud vector louder: after `vectors = …`, write `vectors[2] *= 100`",
+    "its dot products with the others grow a hundredfold, its cosines do not move.",
+)
 lesson.try_this("give the dog a 0 for snow", "its cosine with the cat rises to more than 0.99: nothing tells them apart but how much they sleep.")
 lesson.end()

@@ -73,7 +73,8 @@ lesson.show(draw_things, masks_of)
 
 # %% [markdown]
 # Since partly covered pixels count in part, the **mask**, how much of each pixel the thing covers, adds up to the area of the true disc, `π r²`,
-# to less than a pixel. And the same distances draw at any size. Masks will tell us (lesson 13) whether a model looks at the right place.
+# to less than a pixel. (The picture is 2 × 2 in these lengths, so its area is 4.) And the same distances draw at any size. Masks will tell us
+# (lesson 13) whether a model looks at the right place.
 
 # %%
 area = float(masks.sum()) * (2 / S) ** 2
@@ -84,9 +85,10 @@ print(f"area from the mask {area:.4f}, from geometry {true_area:.4f} (in quarter
 # %% [markdown]
 # ## Sentences: one grammar, read in two directions
 #
-# A template such as "a {size} {colour} {shape}" has a slot for each factor, and a slot has phrases for each value, sometimes several ("small",
-# "little"). *Describing* fills slots; *parsing* asks which meanings could have produced the words, and gives −1 for what is left open.
-# Training draws a new random sentence for every picture, as rows of whole numbers too (tokens, lesson 03): that is `GrammarTable`.
+# Size, colour, shape, row and column are a scene's **factors**. A template such as "a {size} {colour} {shape}" has a slot for each factor that it
+# names, and a slot has phrases for each value, sometimes several ("small", "little"). *Describing* fills slots; *parsing* asks which meanings could
+# have produced the words, and gives −1 for what is left open. Training draws a new random sentence for every picture, as rows of whole numbers too
+# (tokens, lesson 03): that is `GrammarTable`. Beside the `tokens` it gives `said`: the meaning that the sentence states, again with −1.
 
 
 # %%
@@ -124,6 +126,9 @@ print(f"picture. Of any other picture, {lesson.results['captions true of another
 # which **split** a scene belongs: no test picture can be drawn in training. *Does it know new combinations?* Some of the pairs of a colour and a
 # shape are **held out**: neither drawn in training nor named in any of its sentences. Each colour and each shape is missing in exactly one
 # pair, so both are well known, apart.
+#
+# The world `pairs`, two things in a picture, keeps to this too, and so do its **swaps**: what would be said, falsely, if the two things exchanged
+# their colours, their shapes or their places. A row of it is size, colour, shape, relation, size, colour, shape.
 
 # %%
 lesson.predict(f"how many of {number} training pictures, or of their captions, show or name one of the {len(HELD_OUT_PAIRS)} held-out pairs?")
@@ -148,8 +153,9 @@ lesson.answer(f"{drawn} pictures and {named} captions; {of_two} of {every[..., 0
 # %% [markdown]
 # ## Break it: hold out at random
 #
-# The usual way is to shuffle all scenes and keep an eighth of them for the test. Then every pair of the test was met in training, a few pixels
-# to the left. The symptom is a good one, and that is the trouble: accuracy on "new" scenes is splendid, and tells nothing about new combinations.
+# The usual way is to shuffle all scenes and keep an eighth of them for the test. Then every pair of the test was met in training, a few pixels to the
+# left. The symptom is a good one, and that is the trouble: accuracy on "new" scenes, the share of right answers, is splendid, and tells nothing about
+# new combinations.
 
 # %%
 all_meanings = np.concatenate([world.seen, world.held_out])
@@ -199,6 +205,9 @@ lesson.recap(
     "a signed distance draws clean edges at any size, and its coverage is the mask",
     "new pictures and new combinations are different questions: only what is held out by design can answer the second",
 )
-lesson.try_this("draw the disc with S = 128", "the area in the mask comes nearer still to the true one.")
-lesson.try_this("hold out half of all scenes at random instead of an eighth", "still every pair of the test is met in training.")
+lesson.try_this("draw the disc with S = 128 instead of 32", "the area in the mask comes nearer still to the true one.")
+lesson.try_this(
+    "hold out half of all scenes at random: `len(shuffled) // 2` for `len(world.held_out)`, twice",
+    "still every pair of the test is met in training.",
+)
 lesson.end()

@@ -6,7 +6,8 @@
 # **Question.** How does a sentence become numbers, and what becomes of a word that was never seen?
 #
 # A model reads no letters. It reads whole numbers, the **ids** of **tokens**: a token is a piece of text that has a number of its own. What the
-# pieces are is for us to choose. This lesson makes two choices: whole words, as tinyclip's models do, and pieces of words, as CLIP does.
+# pieces are is for us to choose. This lesson makes two choices: whole words, as tinyclip's models do, and pieces of words, as CLIP does. Our
+# examples are the captions of three toy worlds; a world's `canonical()` lists them, each once and in its plainest wording.
 
 # %%
 from collections import Counter
@@ -133,6 +134,7 @@ lesson.show(BPE, BPE.symbols, BPE.encode, BPE.decode)
 #
 # Why in the order learned? Take instead the first pair from the left that is any merge at all. Nothing complains, and decoding still returns the
 # sentence. The symptom: some words that were one token fall into pieces. A trained model would meet ids it never saw in that place.
+# (`bpe.ranks` holds every merge with its place in the order; here we only ask whether a pair is in it.)
 
 
 # %%
@@ -153,9 +155,9 @@ lesson.claim("still decoded", all(bpe.decode([bpe.ids[symbol] for symbol in from
 # ## CLIP's two numbers: 49,408 and 77
 #
 # CLIP's tokenizer is this one with more merges. The paper's vocabulary is smaller, because it counts the bytes once; the released code has them
-# twice, bare and ending a word. And T is 77: the model learns a vector for each position, and its table has 77 rows. Start and end take two. The
-# rest is room for *tokens*, neither words nor letters; each digit is one. A sentence that is too long is an error. If you ask for truncation its
-# tail goes, but never the end token, because CLIP reads the whole sentence off it.
+# twice, bare and ending a word. And T is 77: the model learns a vector for each position (lesson 05), and its table has 77 rows. Start and end take
+# two. The rest is room for *tokens*, neither words nor letters; each digit is one. A sentence that is too long is an error. If you ask for truncation
+# its tail goes, but never the end token, because CLIP reads the whole sentence off it (lesson 05 too).
 
 # %%
 unmerged = lesson.claim("tokens without merges", BPE(()).vocab)  # 256 bytes, the same ending a word, start and end
@@ -214,6 +216,9 @@ lesson.recap(
     "with words as tokens an unknown word is an error; with bytes nothing is unknown, and merges make frequent words short",
     "merges belong in the order in which they were learned: in another order the text survives, the ids do not",
 )
-lesson.try_this("learn 40 merges instead of 1000", "a caption takes more than twice as many tokens; its words fall apart, and not one is unknown.")
-lesson.try_this("train on `[*captions, *['a rhinoceros'] * 10]`", "rhinoceros becomes one token, for fewer new merges than it has letters.")
+lesson.try_this(
+    "in `bpe = …`, learn 40 merges instead of 1000",
+    "a caption takes more than twice as many tokens; its words fall apart, and not one is unknown.",
+)
+lesson.try_this("train `bpe` on `[*captions, *['a rhinoceros'] * 10]`", "rhinoceros becomes one token, for fewer new merges than it has letters.")
 lesson.end()

@@ -24,6 +24,10 @@ lesson = Lesson("04")
 #
 # Lesson 03 made a sentence into T tokens. Here each token is already a list of D numbers (lesson 05 says where they come from), so a sentence is a
 # table, (T, D). We take the table and the weights of a small model that is already trained, `pairs`, so that there is something to see.
+#
+# For reading the code: `tinyclip.load` gives a bundle of model, tokenizer and settings. With `intermediates=True` a model also hands out what it
+# computes on its way. A layer's matrix is called its `kernel`, the numbers added after it its `bias`. `by_hand` is the same model once more, in plain
+# NumPy; its functions return their result and what they kept on the way, hence many a `[0]` and `[1]`.
 
 # %%
 sentence = "a red circle left of a blue square"
@@ -38,8 +42,9 @@ lesson.shapes(tokens=tokens, query=weights["attention"]["query"]["kernel"])
 # %% [markdown]
 # ## First, an even footing: LayerNorm
 #
-# Some tokens are loud, with large numbers; some are quiet. **LayerNorm** brings every token to mean 0 and variance 1 over its D numbers, then
-# multiplies each number by a learned scale and adds a learned bias. (`eps` is a tiny number that keeps us from dividing by zero.)
+# Some tokens are loud, with large numbers; some are quiet. **LayerNorm** brings every token to mean 0 and variance 1 over its D numbers (their
+# squares are then 1 on average), multiplies each number by a learned scale and adds a learned bias. (`eps` is a tiny number that keeps us from
+# dividing by zero.)
 
 # %%
 eps = bundle.config.text.eps
@@ -53,13 +58,17 @@ lesson.show(transformer.LayerNorm, by_hand.layer_norm)
 # %% [markdown]
 # ## A question, a label, an answer
 #
-# Three learned matrices make three lists out of every token: its **query** (what am I looking for?), its **key** (what am I?) and its **value**
+# A **matrix** makes a new list out of a list: each new number is the dot product of the list with one of the matrix's columns. Three learned
+# matrices make three lists out of every token: its **query** (what am I looking for?), its **key** (what am I?) and its **value**
 # (what do I have to say?). Token i *scores* token j by the dot product of i's query with j's key: lesson 01's question, how alike are two arrows?
 #
 # **Heads.** Each list is cut into H slices of K = D / H numbers. Each slice is a head, with scores of its own: one head may look for colours,
 # another for the word before. Nothing else separates them.
 #
-# **Softmax** turns one row of scores into weights: raise e to the power of each, divide by the sum. All are positive, and they add up to 1.
+# **Softmax** turns one row of scores into shares: raise e to the power of each, divide by the sum. All are positive, and they add up to 1. These are
+# the **attention weights**; unlike the weights of the model they are not learned, but computed anew for every sentence.
+#
+# First one token and one head, in loops. A token may look at itself and at those before it, no further: the section on looking ahead says why.
 
 # %%
 lesson.predict("in the first head of this trained model, which word does 'circle' look at most?")
@@ -118,9 +127,10 @@ lesson.show(transformer.Attention, by_hand.attention, by_hand.attention_by_loops
 # %% [markdown]
 # ## The block around it
 #
-# A **block** is attention, then an **MLP**: two matrices with a bend between them, for every token alone. The bend is QuickGELU, x times a number
-# between 0 and 1 that grows with x; without it two matrices would be no more than one. Both parts *add* to the token instead of replacing it:
-# `x + attention(norm(x))`, then `x + mlp(norm(x))`. What a token knew, it keeps.
+# A **block** is attention, then an **MLP** (multi-layer perceptron): two matrices with a bend between them, for every token alone. The bend is
+# QuickGELU, x times a number between 0 and 1 that grows with x; without it two matrices would be no more than one. Both parts *add* to the token
+# instead of replacing it: `x + attention(norm(x))`, then `x + mlp(norm(x))`. What a token knew, it keeps. Such blocks, one after another, are
+# a **transformer**.
 
 # %%
 attended = tokens + slow
@@ -154,6 +164,9 @@ print(f"outputs before 'square' move by at most {with_mask:.1e} with the mask, a
 # A natural idea: compute the weights for all tokens, then set the forbidden ones to 0. The table looks right, nothing complains. But softmax has
 # already divided by a sum that the forbidden tokens were part of. The symptom: rows no longer add up to 1, and the future leaks through the sum.
 # The right way is to make the forbidden *scores* as low as can be, before the softmax.
+#
+# In the code, `saved["soft"]["p"]` holds the attention weights, `saved["v"]` the values, and `merge_heads` puts the slices side by side. The bias of
+# `out` is left out: it would be the same in both runs that are compared.
 
 
 # %%

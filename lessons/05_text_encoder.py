@@ -25,8 +25,9 @@ weights, END = everything["text"], settings.end_token
 # %% [markdown]
 # ## The way in: two tables
 #
-# The **token embedding** is a table with one row of D numbers for each of the V words it knows; the token with id 33 is row 33. All of it is learned.
-# A row says nothing about *where* the word stands, so a second table, the **position embedding**, has one row for each position, and is added.
+# The **token embedding** is a table with one row of D numbers for each of the V ids there are; the token with id 33 is row 33. All of it is learned.
+# A row says nothing about *where* the word stands, so a second table, the **position embedding**, has one row for each position, and is added. (In
+# the code, D is `settings.width` and V is `settings.vocab`.)
 
 # %%
 sentence = "a small red circle"
@@ -170,10 +171,11 @@ lesson.figure(figure)
 # %% [markdown]
 # ## Must it be a transformer?
 #
-# No. Anything that takes a sentence and ends in E numbers would do, because all that CLIP looks at is the vector. BERT would: it reads in both
-# directions, so it does need a mask for the padding, and it is read off at its first token. An older recurrent network would; even the mean of
-# the words' rows would, though it would be deaf to their order. We show a transformer because the same block serves pictures in lesson 06,
-# because all tokens are computed at once, and because it is what the published CLIP has, so that its weights fit this code.
+# No. Anything that takes a sentence and ends in E numbers would do, because all that CLIP looks at is the vector. BERT would, another well-known
+# transformer: it reads in both directions, so it does need a mask for the padding, and it is read off at its first token. An older recurrent network
+# would, which reads word by word and keeps a summary; even the mean of the words' rows would, though it would be deaf to their order. We show a
+# transformer because the same block serves pictures in lesson 06, because all tokens are computed at once, and because it is what the published CLIP
+# has, so that its weights fit this code.
 
 # %%
 lesson.recap(

@@ -5,8 +5,8 @@
 #
 # **Question.** A transformer reads words in a row. How can it read a picture?
 #
-# A picture is a table of S × S pixels, each with three numbers: red, green, blue. There are no words in it. The idea of the **ViT** (vision
-# transformer) is to make some: cut the picture into squares and call each square a token. After that, nothing is new.
+# A picture is a table of S × S pixels, each with three numbers, its **channels**: red, green, blue. There are no words in it. The idea of the **ViT**
+# (vision transformer) is to make some: cut the picture into squares and call each square a token. After that, nothing is new.
 
 # %%
 import jax
@@ -56,7 +56,8 @@ lesson.show(encoders.patchify, by_hand.patchify)
 # %% [markdown]
 # ## From patches to one vector
 #
-# 1. A matrix turns the numbers of each patch into D numbers. (It plays the part of the word table. A convolution with stride P is the same thing.)
+# 1. A matrix turns the numbers of each patch into D numbers. (It plays the part of the word table. Elsewhere you may find
+#    it as a *convolution* with stride P: a small filter, slid over the picture in steps of P pixels. That is the same thing.)
 # 2. A picture has no end token, so one is invented: the **class token**, the same learned D numbers for every picture, put in front. It shows
 #    nothing; it is there to collect. That makes N = (S / P)² + 1 tokens.
 # 3. A learned row for its position is added to each token; then a LayerNorm, and lesson 04's blocks. No mask: a picture has no "later".
@@ -179,7 +180,7 @@ lesson.figure(figure)
 
 # %%
 lesson.recap(
-    "cut the picture into patches, one matrix each: from there on a picture is a sentence",
+    "cut the picture into patches, and let one matrix make a token of each: from there on a picture is a sentence",
     "the class token collects what the picture is about, and is read off at the end",
     "without position embeddings a picture is a bag of patches, and left is right",
 )

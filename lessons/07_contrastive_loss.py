@@ -7,7 +7,7 @@
 #
 # The two encoders of lessons 05 and 06 turn a batch of **B** pictures and their B sentences into 2 B unit vectors of **E** numbers. Nobody tells
 # CLIP where a vector should lie. It is only told which belong together, and it is asked 2 B questions: whose sentence is this, whose picture
-# is that? The loss is its mean surprise at the answers.
+# is that? The loss is its mean surprise at the answers. It is *contrastive*: every answer is weighed against all others of the batch.
 
 # %%
 import dataclasses
@@ -78,9 +78,11 @@ lesson.claim("the two directions differ by", float(abs(image_to_text - text_to_i
 # %% [markdown]
 # ## The gradient: predicted minus true
 #
-# Which way should a logit move? The slope of one question's surprise is `p` for every wrong answer and `p − 1` for the right one: what was
-# predicted minus what is true. All 2 B questions count alike, hence the `2 * B`. From the logits it is one matrix product back to the vectors.
-# Three ways to the same numbers: by hand, by JAX, and by moving one number a little and looking (**finite differences**).
+# A **slope** says how much the loss grows when one number grows a little; the **gradient** is all the slopes together. Training moves every number
+# against its slope (lessons 09 and 10). So which way should a logit move? The slope of one question's surprise is `p` for every wrong answer and
+# `p − 1` for the right one: what was predicted minus what is true. All 2 B questions count alike, hence the `2 * B`. From the logits it is one
+# matrix product back to the vectors: moving picture i along sentence j raises their logit, s times as fast. `jax.grad` turns a function into the
+# function of its slopes. Three ways to the same numbers: by hand, by JAX, and by moving one number a little and looking (**finite differences**).
 
 # %%
 B = len(images)
@@ -115,7 +117,8 @@ lesson.answer(f"no, {collapsed:.3f} = log {B}: each of {B} answers gets the shar
 
 # %% [markdown]
 # Collapsed is not the same as random. Independent random unit vectors have cosines that scatter around 0 by 1/√E, so the logits scatter by s/√E, and
-# being confidently wrong costs extra: the loss is about `log B + s²/2E`. This holds while s²/E is small beside log B. Below E = 64 it says too much.
+# being confidently wrong costs extra, about half the square of that scatter: the loss is about `log B + s²/2E`. This holds while s²/E is small beside
+# log B. Below E = 64 it says too much.
 
 
 # %%
@@ -133,8 +136,9 @@ for E, loss in measured.items():
 # %% [markdown]
 # ## A real model, before and after
 #
-# A fresh model is neither: its vectors lie in a narrow cone, more collapsed than random. So we measure. The world `sixteen` says "a red circle": four
-# colours and four shapes, nothing more. `tinyclip train --world sixteen` trained the model that we load.
+# A fresh model, its weights as they were drawn at random before any training, is neither: its vectors lie in a narrow cone, more collapsed than
+# random. So we measure. The world `sixteen` says "a red circle": four colours and four shapes, nothing more. `tinyclip train --world sixteen` trained
+# the model that we load.
 
 # %%
 world, bundle = get_world("sixteen"), tinyclip.load("sixteen")
@@ -162,8 +166,9 @@ lesson.show(clip.CLIP)
 #
 # Why does the trained model not come near 0? Among 128 pictures and 16 captions, a caption returns about eight times. A picture of a red circle
 # cannot know which of eight equal sentences was its own: the best it can do is 1/8 each, a surprise of log 8. The mean over all questions is the
-# **floor**. Tell the loss which captions are true of which pictures (`positives`), and the true ones *share* the target. Equal captions have
-# equal vectors, so here that changes nothing; the floor is what tells you that training is done.
+# **floor**. Tell the loss which captions are true of which pictures (`positives`), and the true ones *share* the target: of eight, each should get
+# 1/8, instead of one all and seven nothing. Equal captions have equal vectors, so here that changes nothing; the floor is what tells you that
+# training is done.
 
 # %%
 floor = float(floor_of(positives))
@@ -238,8 +243,9 @@ lesson.recap(
     "log B means that nothing is known, or that all has collapsed; random vectors stand higher, by s²/2E",
     "captions true of several pictures set a floor; share the target among them, or the loss drives true pairs apart",
 )
-lesson.try_this("give the collapsed batch a scale of 100", "still exactly log B: equal logits stay equal, whatever they are multiplied by.")
+lesson.try_this("in `collapsed = …`, let the scale be 100", "still exactly log B: equal logits stay equal, whatever they are multiplied by.")
 lesson.try_this(
-    "in `fits`, let the last caption be true of the red square too", "the floor of the four rises to about 0.48, the shared loss with it."
+    "in `fits`, let the last caption be true of the red square too, as 'a square' would be",
+    "the floor of the four rises to about 0.48, the shared loss with it.",
 )
 lesson.end()

@@ -58,7 +58,7 @@ lesson.answer(
 )
 
 # %% [markdown]
-# Even that is out of reach: not everyone can be opposite to everyone. The farthest apart that B vectors can be, all alike, is a cosine of −1/(B − 1).
+# Even that is out of reach: not everyone can be opposite to everyone. B vectors, all equally far apart, reach a cosine of −1/(B − 1) at best.
 # The bound itself holds for every scale as log(1 + (B − 1) e⁻²ˢ), and shrinks to nothing as s grows.
 
 # %%
@@ -70,10 +70,10 @@ print(f"{B} vectors as far apart as can be: loss {apart:.2f} at scale 1, {lesson
 # %% [markdown]
 # ## Why it is learned as a logarithm
 #
-# The best scale changes while a model learns, so CLIP learns it along with the rest: the parameter is t, and s = eᵗ. First, s is then positive
+# The best scale changes while a model learns, so CLIP learns it along with the rest: the number learned is t, and s = eᵗ. First, s is then positive
 # whatever t is; a negative scale would reward the wrong pairs. Second, what matters about a scale is its *ratio*: from 10 to 20 is as far as from 50
-# to 100. Adam, the optimiser, moves each parameter by about the learning rate per step; on t that is a ratio. By the chain rule the slope in t
-# is s times the slope in s.
+# to 100. Adam, the rule by which we train (lesson 10), moves each number by about a fixed amount per step, the **learning rate**; on t that is a
+# ratio. When t grows a little, s grows s times as much: the slope in t is s times the slope in s.
 
 # %%
 images, texts = (jnp.array(x) for x in unit(random.standard_normal((2, B, 32))))
@@ -94,8 +94,8 @@ lesson.show(clip.CLIP)
 #
 # The better the pairs fit, the more a larger scale pays, and it would grow without end. CLIP's authors found that training became unstable, and
 # kept it at 100 or less. So does tinyclip: after each update, t is cut back (**clamped**) to the range from log 1 to log 100. It looks equivalent to
-# leave t alone and to cut the scale where it is used. But beyond the cut the loss no longer depends on t: its slope there is 0. Suppose t has
-# come to log 120, and the pairs at hand (random vectors) call for a much smaller scale.
+# leave t alone and to cut the scale where it is used, in the *forward pass* from inputs to loss. But beyond the cut the loss no longer depends
+# on t: its slope there is 0. Suppose t has come to log 120, and the pairs at hand (random vectors) call for a much smaller scale.
 
 
 # %%
@@ -123,7 +123,8 @@ lesson.show(train.make_step)
 #
 # The world `sixteen` again, with the smallest model, from the same start, on the same batches of 64: as CLIP does it; with unit vectors and the
 # scale fixed at 1; and with the scale fixed at 1 but the vectors left as long as they come. (`intermediates` gives us the vectors before they are
-# normalised. The two switches are inputs of one function, so that it is compiled once. Lesson 10 goes through such a loop line by line.)
+# normalised. The two switches are inputs of one function, so that it is compiled once. Lesson 10 takes such a training apart;
+# until then you may skip this code and read its curves.)
 
 # %%
 world, steps, piece = get_world("sixteen"), 100 if lesson.fast else 200, 25
@@ -206,10 +207,11 @@ lesson.claim("searches won by another picture", moved)
 # %% [markdown]
 # ## A loss that needs a bias too
 #
-# The **sigmoid loss** asks B² questions, each by itself: does this sentence belong to this picture, yes or no? The share of yes is 1/(1 + e⁻ˡ)
-# for a logit l = s · cosine + b. Nearly all answers are no, and the learned **bias** b says so from the start: s = 10, b = −10. With b = 0, the
-# many "no" would drown the rest. No question looks at another, so even a single pair has a loss; in the contrastive loss it has nothing to
-# compare with and gets 0. The clamp belongs to the contrastive loss alone: models trained with this one have gone beyond 100.
+# The **sigmoid loss** asks B² questions, each by itself: does this sentence belong to this picture, yes or no? The share of yes is 1/(1 + e⁻ˡ) for a
+# logit l = s · cosine + b, and the surprise log(1 + e⁻ˡ) if yes is right, log(1 + eˡ) if no. Nearly all answers are no, and the learned **bias** b
+# says so from the start: s = 10, b = −10. With b = 0, the many "no" would drown the rest. No question looks at another, so even a single pair has a
+# loss; in the contrastive loss it has nothing to compare with and gets 0. The clamp belongs to the contrastive loss alone: models trained with this
+# one have gone beyond 100.
 
 
 # %%
@@ -251,6 +253,6 @@ lesson.recap(
     "the scale is learned as t = log s: positive by itself, and moved by ratios",
     "clamp t after the update; clamped in the forward pass it has no slope, and never comes back",
 )
-lesson.try_this("give the sigmoid loss b = -math.log(B - 1)", "at the start it falls to about 7.5: that b says how rare a yes is.")
-lesson.try_this("let the third training learn its scale too", "14 times any length is too hard a start: it ends near the run at scale 1.")
+lesson.try_this("in `with_bias = …`, let b be -math.log(B - 1)", "at the start the loss is then about 7.5: that b says how rare a yes is.")
+lesson.try_this("set the third training's `learned` to True", "14 times any length is too hard a start: it ends near the run at scale 1.")
 lesson.end()

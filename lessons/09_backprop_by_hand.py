@@ -6,7 +6,7 @@
 # **Question.** How does the loss know which way each of a model's numbers should move, and can we work it out without any framework?
 #
 # Training needs one slope for every number in the model: *if this number grew a little, how much would the loss grow?* All the slopes together are
-# the **gradient**. JAX finds it by itself. Here we find it with NumPy, and then train a whole CLIP with it, beside JAX, step for step.
+# the **gradient**. JAX finds it by itself (*autodiff*). Here we find it with NumPy, and then train a whole CLIP with it, beside JAX, step for step.
 
 # %%
 from unittest import mock
@@ -28,7 +28,7 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## A slope, by nudging
 #
-# The slow way needs no thought at all. Nudge one number up, nudge it down, and see what the loss does. It takes two runs of the model for every
+# The slow way needs no thought at all. Nudge one number up in its array, then down, and ask `loss()`. It takes two runs of the model for every
 # number; the smallest model of this course has thousands of them, CLIP has millions. But it is always right, up to rounding, so it is our judge.
 
 
@@ -49,8 +49,8 @@ def by_nudging(loss, numbers, h=1e-6):
 # ## The chain rule, with one linear layer
 #
 # Let `y = x W + b` for four tokens, and let the loss be `½ Σ (y - wanted)²`. We write `dy` for the slopes of the loss in the numbers of y:
-# here `dy = y - wanted`. Now think of one weight, W[i, o]. It touches y[t, o] of every token t, and moves it x[t, i] times as far as it moves
-# itself. So its slope is the sum over tokens of `x[t, i] · dy[t, o]`. That is the **chain rule**: slopes along a path multiply, paths add up.
+# here `dy = y - wanted`, as ½u² has slope u. Take one weight, W[i, o]. It touches y[t, o] of every token t, and moves it x[t, i] times as far as it
+# moves itself. So its slope is the sum over tokens of `x[t, i] · dy[t, o]`. That is the **chain rule**: slopes along a path multiply, paths add up.
 #
 # The same reasoning gives x: x[t, i] reaches y[t, o] through W[i, o], hence `dx = dy Wᵀ`. That dx is the `dy` of whatever stands before this
 # layer. So the slopes walk backward through the model, one layer at a time.
@@ -81,9 +81,9 @@ lesson.show(layers.linear_backward, by_hand.parameters)
 # %% [markdown]
 # ## The loss: what was predicted minus what is true
 #
-# The softmax turns a row of logits into probabilities p, and cross-entropy is minus the logarithm of the true one's (lesson 07). Raising logit j
-# costs p_j, for it takes probability from the others; raising the true one also wins 1. So a row's slopes are `p - target`, and the mean over
-# B rows divides by B. Each row sums to 0: what one candidate gains, the others lose.
+# The softmax turns a row of logits into probabilities p (the shares of lesson 07), and cross-entropy is minus the logarithm of the true one's.
+# Raising logit j costs p_j, for it takes probability from the others; raising the true one also wins 1. So a row's slopes are `p - target`, and the
+# mean over B rows divides by B. Each row sums to 0: what one candidate gains, the others lose.
 
 # %%
 logits, targets = rng.normal(size=(3, 4)), np.eye(3, 4)
@@ -147,7 +147,8 @@ lesson.show(transformer.attention_backward, transformer.softmax_backward)
 #
 # The rest is plumbing: run everything forward, keep what the way back needs, then call every layer's backward in the opposite order. The model
 # is a very small CLIP on the world `sixteen` (four colours, four shapes). One nudge can check all of its slopes at once: move *all* numbers along
-# a random direction v. The loss must change by gradient · v.
+# a random direction v. The loss must change by gradient · v times the size of the nudge.
+# (The weights stand in dictionaries within dictionaries, a *tree*; the arrays are its *leaves*, and the names on the way to one are its path.)
 
 # %%
 world, tower = get_world("sixteen"), {"width": 16, "depth": 1, "heads": 2, "mlp": 32}
@@ -254,6 +255,6 @@ lesson.recap(
     "what cannot change the loss (a shift before LayerNorm, a key bias) has a gradient of 0",
     "a wrong gradient often still trains: check it against a nudge, never against a falling loss",
 )
-lesson.try_this("return dx without `+ dx_value` in `attention_backward`", "the difference in dx of attention jumps to about 3, at once.")
+lesson.try_this("in tinyclip/by_hand/transformer.py, drop `+ dx_value`", "the difference in dx of attention jumps to about 3. Put it back.")
 lesson.try_this("give `by_nudging` h=1e-13", "little agrees to better than a thousandth: so small a change of the loss drowns in rounding.")
 lesson.end()

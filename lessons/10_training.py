@@ -34,8 +34,9 @@ rng = np.random.default_rng(0)
 #
 # Three decisions make up one update. Here they are for a table of weights and its slopes, one number at a time.
 # - **Adam.** Keep a running average of each number's slope, and one of its square. Step by the first divided by the root of the second: a number
-#   moves by about the *learning rate*, whether its slopes are large or small, and less where they keep changing sign.
-# - **Weight decay.** Besides, pull every matrix a little towards 0.
+#   moves by about the *learning rate*, whether its slopes are large or small, and less where they keep changing sign. (The averages begin at 0,
+#   so at first they are too small; dividing by 1 − 0.9ⁿ and 1 − 0.98ⁿ at step n mends that.)
+# - **Weight decay.** Besides, pull every matrix a little towards 0: the W of AdamW.
 # - **Warm-up and decay.** At first the averages know nothing, so the learning rate grows from 0. At the end it falls to 0, to settle.
 #
 # Before that, a gradient that is longer than `clip_norm`, all its numbers taken as one vector, is cut to that length.
@@ -137,7 +138,7 @@ print(f"  a step on eight pairs: {milliseconds:.1f} ms as a pure function, {nnx_
 # %% [markdown]
 # ## Stop, and go on
 #
-# A run that is stopped should go on as if nothing had happened. A checkpoint therefore holds the *whole* state: the weights, the optimiser's
+# A run that is stopped should go on as if nothing had happened. What is saved, a **checkpoint**, is the *whole* state: the weights, the optimiser's
 # averages, and the step, which sets the learning rate. No random numbers need saving: batch k is made from the number k.
 
 # %%
@@ -152,9 +153,9 @@ lesson.show(Checkpoints)
 # %% [markdown]
 # ## Break it: a learning rate a hundred times too high
 #
-# The eight pairs again, with NumPy's step of lesson 09. The first steps fling the weights so far that every picture gets the same embedding. Then
-# all logits of a row are equal, the loss is exactly ln N, and no slope tells one picture from another any more: the run has *collapsed*. The
-# symptom is a loss that stands still at ln N, to four digits.
+# The eight pairs again, with NumPy's step of lesson 09. The first steps fling the weights so far that every picture gets the same embedding. Then all
+# logits of a row are equal, the loss is exactly ln N (lesson 07's log B), and no slope tells one picture from another any more: the run has
+# *collapsed*. The symptom is a loss that stands still at ln N, to four digits.
 
 # %%
 wild = dataclasses.replace(small, learning_rate=100 * small.learning_rate)
@@ -171,7 +172,8 @@ lesson.claim("too fast: last loss above ln 8", stuck[-1] - math.log(8))
 # ## One loop
 #
 # Now the real thing: fresh pictures at every step, drawn inside the step itself, so nothing can be learned by heart. `train` runs `chunk` steps in
-# one compiled call and then hands back a report; we look at the model on pictures it has never seen, and go on. What to watch:
+# one compiled call and then hands back a report (it uses up the state it is given, hence a copy); we look at the model on pictures it has never seen,
+# and go on. What to watch:
 # - the **loss**, between two rulers: ln N, for knowing nothing (a loss that stays there has *collapsed*), and the **floor**, which captions that
 #   are true of several pictures impose (lesson 07). It can begin above ln N: a fresh model is not neutral, but wrong at random.
 # - the **accuracy** on new pictures: which of the 16 sentences is nearest?
@@ -253,6 +255,6 @@ lesson.recap(
     "first overfit eight pairs; then watch the loss between ln N and its floor, and the accuracy on pictures that are new",
     "a checkpoint is the whole state, or it is not a checkpoint",
 )
-lesson.try_this('give all eight the same sentence: `tokenizer(["a red circle"] * 8)`', "their loss never falls below ln 8.")
+lesson.try_this('in `eight = …`, give all eight the same sentence: `tokenizer(["a red circle"] * 8)`', "their loss never falls below ln 8.")
 lesson.try_this("make `wild` three times as fast as `small`, not a hundred", "the loss falls below 0.01 within the 40 steps.")
 lesson.end()

@@ -29,6 +29,7 @@ lesson.show(tinyclip.load, tinyclip.Bundle)
 #
 # Two sets of B pictures. The first shows colour-shape pairs as in training, in new pictures; the second only the held-out pairs of lesson 02, such
 # as a red triangle: the model has met red, and it has met triangles, but never the two together, neither drawn nor named.
+# (Below, C counts the class sentences and F the factors that one can name: size, colour, shape, row, column.)
 
 # %%
 B = 1000
@@ -183,8 +184,9 @@ lesson.show(recall_at_k, evaluate.evaluate_world)
 # %% [markdown]
 # ## A linear probe beside it
 #
-# Given labelled pictures, the usual way is a **linear probe**: keep the embeddings as they are, and find one vector of weights for each class by
-# least squares. Here it is once with NumPy's general solver, a small penalty on the weights added as extra rows, and once the library's formula.
+# Given labelled pictures, the usual way is a **linear probe**: keep the embeddings as they are, and find one vector of weights for each class,
+# whose dot product with an embedding comes as near as can be to 1 for that class and to 0 for the others (**least squares**). Here it is once with
+# NumPy's general solver, a small penalty on large weights added as extra rows, and once by the library's formula.
 
 
 # %%
@@ -247,11 +249,11 @@ lesson.recap(
     "a softmax compares what it is offered: it does not know that the right answer is missing",
 )
 lesson.try_this(
-    "before recall@k, write gallery = gallery * 0 + gallery.mean(axis=0)",
+    "after `gallery = …`, write gallery = gallery * 0 + gallery.mean(axis=0)",
     "all pictures tie: the library says chance, the loop says 100 %. Ties must count as luck, or a broken model looks perfect.",
 )
 lesson.try_this(
-    'offer the truth as well: classify(model, images["seen"][i], [*wrong, captions[true["seen"][i].argmax()]])[2]',
+    'in `doubt = …`, offer the truth as well and read its share: classify(model, images["seen"][i], [*wrong, captions[true["seen"][i].argmax()]])[2]',
     "nearly every picture goes to the truth with more than 90 %: the model was never in doubt, only badly asked.",
 )
 lesson.end()

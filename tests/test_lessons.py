@@ -4,6 +4,7 @@
 """
 
 import ast
+import contextlib
 import inspect
 import math
 import os
@@ -426,6 +427,25 @@ def test_a_lesson_without_a_terminal_never_blocks(tmp_path):
     assert "Predict: " in ended.stdout and "Answer: " in ended.stdout
     wrong = subprocess.run([sys.executable, str(entry.path), "--fats"], capture_output=True, text=True, timeout=60, env=environment)
     assert wrong.returncode and "unknown option --fats" in wrong.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_on_a_terminal_a_lesson_asks_for_the_prediction(tmp_path):
+    import pty
+
+    environment = os.environ | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT)}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, str(ENTRIES["01"].path)], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    while b"your guess" not in said:
+        said += os.read(ours, 1000)
+    os.write(ours, b"the dog\n")
+    with contextlib.suppress(OSError):  # Linux says end of file so
+        while more := os.read(ours, 1000):
+            said += more
+    assert process.wait(60) == 0, said.decode()
+    assert b"You said: the dog" in said and b"Answer: " in said, f"the guess should be shown beside the answer: {said.decode()}"
 
 
 def test_every_claim_is_a_range_that_can_fail():

@@ -1,4 +1,4 @@
-"""CLIP: two towers, two projections into one space, one learned temperature (CLIP paper, section 2.3 and figure 3). Lesson 10 trains it."""
+"""CLIP: two towers, two projections into one space, one learned temperature (CLIP paper, section 2.3 and figure 3). Lesson 07."""
 
 import math
 
