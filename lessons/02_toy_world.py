@@ -141,7 +141,10 @@ named = sum((int(colour), int(shape)) in HELD_OUT_PAIRS for _, colour, shape, *_
 pairs = get_world("pairs")  # two things in a picture, and for each three sentences that are false of it: negatives
 two = pairs.sample(jax.random.key(3), number)
 every = np.concatenate([np.asarray(two.meaning)[:, None], np.asarray(pairs.swaps(two.meaning))], axis=1)  # (B, 1 + 3, 7)
-of_two = sum(int(((every[..., c] == colour) & (every[..., c + 1] == shape)).sum()) for c in (1, 5) for colour, shape in HELD_OUT_PAIRS)
+of_two = 0
+for first in (1, 5):  # where the colour of either thing stands; its shape comes next
+    for colour, shape in HELD_OUT_PAIRS:
+        of_two += int(((every[..., first] == colour) & (every[..., first + 1] == shape)).sum())
 lesson.claim("held-out pairs", len(HELD_OUT_PAIRS))
 lesson.claim("held-out pairs drawn in training", drawn)
 lesson.claim("held-out pairs named in training", named)

@@ -173,7 +173,7 @@ print(f"outputs before 'square' move by at most {with_mask:.1e} with the mask, a
 def masked_too_late(rows):
     x = by_hand.layer_norm(weights["norm_1"], rows, eps)[0]
     saved = by_hand.attention(weights["attention"], x, H)[1]
-    return by_hand.merge_heads((saved["soft"]["p"] * mask) @ saved["v"]) @ weights["attention"]["out"]["kernel"]  # a bias moves nothing
+    return by_hand.merge_heads((saved["soft"]["p"] * mask) @ saved["v"]) @ weights["attention"]["out"]["kernel"]  # the bias cancels
 
 
 everywhere = by_hand.attention(weights["attention"], x, H)[1]["soft"]["p"][0, 0]  # (T, T): head 0 without a mask

@@ -85,7 +85,7 @@ world, tokenizer = get_world("sixteen"), get_world("sixteen").tokenizer()
 text = {"depth": 1, "vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}
 config = CLIPConfig.preset("nano", image={"depth": 1, "mean": world.mean, "std": world.std}, text=text)
 
-scenes = world.dress(jax.random.key(0), world.seen[:144:18])  # eight different pairs of colour and form
+scenes = world.dress(jax.random.key(0), world.seen[:144:18])  # eight different pairs of colour and shape
 pictures = normalise(evaluate.draw_bytes(world, scenes, config.image.size) / np.float32(255), config.image)
 eight = Batch(pictures, jnp.asarray(tokenizer([world.grammar.describe(row) for row in scenes.meaning])), jnp.eye(8, dtype=bool))
 lesson.shapes(images=eight.images, tokens=eight.tokens, positives=eight.positives)
@@ -180,7 +180,7 @@ lesson.claim("too fast: last loss above ln 8", stuck[-1] - math.log(8))
 # - the **logit scale**: it should settle or rise slowly; a plunge towards 1 means that the pairs look like noise.
 
 # %%
-lesson.predict("the model has to tell four colours and four forms apart. Which will it learn first, the colours or the forms?")
+lesson.predict("the model has to tell four colours and four shapes apart. Which will it learn first, the colours or the shapes?")
 run = TrainConfig(**RECIPES["sixteen"]["train"] | ({"steps": 400} if lesson.fast else {}))
 names, said = world.canonical()
 new = world.sample(jax.random.key(11), 256, "validation")
@@ -195,7 +195,7 @@ def look(state):
 
 
 looks, chunks, seconds = {0: look(fresh)}, [], 0.0
-for report in train.train(config, run, WorldSource(world, config, run), jax.tree.map(jnp.copy, fresh)):
+for report in train.train(config, run, WorldSource(world, config, run), jax.tree.map(jnp.copy, fresh)):  # training consumes its state
     step, now, seconds = int(report.state.step), report.measures, seconds + report.seconds
     chunks.append(now)
     if step % 50 == 0:
@@ -203,10 +203,10 @@ for report in train.train(config, run, WorldSource(world, config, run), jax.tree
         print(f"  step {step:>3}: loss {now.loss.mean():.2f}, right {looks[step][2]:.0%}, scale {now.logit_scale[-1]:.1f}")
 losses, floors, _, scales, _ = map(np.concatenate, zip(*chunks, strict=True))
 nearest = said[(looks[50][0] @ looks[50][1].T).argmax(1)]  # (256, F): what the nearest sentence says at step 50
-colour, form = (float((nearest[:, f] == meaning[:, f]).mean()) for f in (1, 2))
+colour, shape = (float((nearest[:, f] == meaning[:, f]).mean()) for f in (1, 2))
 lesson.claim("step 50: colour right", colour)
-lesson.claim("step 50: form right", form)
-lesson.answer(f"the colours. At step 50 the nearest sentence names the right colour for {colour:.0%} of the pictures, the right form for {form:.0%}.")
+lesson.claim("step 50: shape right", shape)
+lesson.answer(f"the colours. At step 50 the nearest sentence has the right colour for {colour:.0%} of the pictures, the right shape for {shape:.0%}.")
 before, after = lesson.claim("accuracy before", looks[0][2]), lesson.claim("accuracy after", looks[run.steps][2])
 print(f"  in {lesson.claim('seconds of training', seconds):.0f} s of training, compiling included, from {before:.0%} right to {after:.0%}\n")
 lesson.claim("first loss", float(losses[0]))
@@ -218,7 +218,7 @@ lesson.show(train.train, WorldSource, plots.training_curve)
 # ## The space, frame by frame
 #
 # Above, the loss between its rulers. Below, the same new pictures and sentences at four moments, flattened to the two main directions of the
-# *last* frame. A mark has the colour and form of the thing in the picture (a triangle is a triangle); a black ring is a sentence. A flat map
+# *last* frame. A mark has the colour and shape of the thing in the picture (a triangle is a triangle); a black ring is a sentence. A flat map
 # cannot keep sixteen crowds apart, so trust the accuracy rather than the eye.
 
 # %%

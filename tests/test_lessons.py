@@ -218,7 +218,7 @@ CLAIMS["10"] = {
     "too fast: last loss above ln 8": (-1e-4, 1e-4),
     "too fast: least cosine between two pictures": (0.999, 1.0001),
     "step 50: colour right": (0.9, 1),
-    "step 50: form right": (0.25, 0.65),
+    "step 50: shape right": (0.25, 0.65),
     "accuracy before": (0, 0.2),
     "accuracy after": (0.85, 1),
     "first loss": (4.16, 4.6),

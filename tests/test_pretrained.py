@@ -16,6 +16,7 @@ GOALS = {
 }
 
 
+@pytest.mark.slow  # thousands of pictures and captions
 @pytest.mark.parametrize("name", GOALS)
 def test_a_pretrained_model_scores_what_its_card_says(name):
     bundle = load(name)

@@ -67,6 +67,7 @@ def interrupt_after_the_first_chunk(monkeypatch, times=1):
     return seen
 
 
+@pytest.mark.slow  # three programs one after the other
 def test_stopped_by_ctrl_c_and_resumed_is_the_same_as_never_stopped(tmp_path, monkeypatch):
     out, original = tmp_path / "stopped", signal.signal(signal.SIGINT, signal.SIG_IGN)  # any handler but Python's own
     with monkeypatch.context() as patch:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tinyclip.cli import main
 from tinyclip.folder import fit, open_image, read_metadata
@@ -21,6 +22,7 @@ def test_the_samples_are_a_few_dozen_captioned_scenes():
         assert get_world("single").grammar.parse(caption), f"{caption!r} is no sentence of the world it was drawn from"
 
 
+@pytest.mark.slow  # sixty steps, from the command line to the search
 def test_a_model_trains_on_the_samples_and_finds_a_picture_by_its_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out = tmp_path / "run"

@@ -1,11 +1,10 @@
 """Two models of a few steps, trained once for all tests that need one: on the world `sixteen`, and on a small folder of drawn pictures."""
 
-import atexit
 import contextlib
 import io
-import shutil
-import tempfile
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -19,12 +18,26 @@ STEPS, BATCH, CHUNK = 4, 6, 2
 ARGS = ("--world", "sixteen", "--size", "nano", "--steps", str(STEPS), "--batch-size", str(BATCH))
 
 
-@cache
 def home() -> Path:
-    """A folder for this session, removed at its end."""
-    path = Path(tempfile.mkdtemp(prefix="tinyclip-tests-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
+    """The session's folder, which its workers share; conftest.py makes and removes it."""
+    return Path(os.environ["TINYCLIP_TESTS"])
+
+
+def once(name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
+    """The folder that `make` fills, and what it printed: the first worker to ask makes it, the others wait."""
+    out, said = home() / name, home() / f"{name}.txt"
+    try:
+        (home() / f"{name}.made").mkdir()
+    except FileExistsError:
+        for _ in range(600):
+            if said.exists():
+                return out, said.read_text()
+            time.sleep(0.2)
+        raise AssertionError(f"another worker did not finish {name}") from None
+    printed = make(out)
+    (home() / f"{name}.part").write_text(printed)
+    (home() / f"{name}.part").rename(said)
+    return out, printed
 
 
 @contextlib.contextmanager
@@ -83,8 +96,7 @@ def fails(*args: object, names: tuple[object, ...]) -> str:
 @cache
 def world_run_and_output() -> tuple[Path, str]:
     """A run of a few steps on the world `sixteen`, by the command line, and what it printed."""
-    out = home() / "sixteen-run"
-    return out, works("train", *ARGS, "--out", out)
+    return once("sixteen-run", lambda out: works("train", *ARGS, "--out", out))
 
 
 def world_run() -> Path:
@@ -95,14 +107,11 @@ def world_run() -> Path:
 @cache
 def folder_of_pictures() -> Path:
     """24 drawn pictures of 40 x 40 with captions, by the command line."""
-    out = home() / "drawn"
-    works("draw", "--world", "single", "--count", 24, "--size", 40, "--seed", 3, out)
-    return out
+    return once("drawn", lambda out: works("draw", "--world", "single", "--count", 24, "--size", 40, "--seed", 3, out))[0]
 
 
 @cache
 def folder_run() -> Path:
     """A run of a few steps on that folder."""
-    out = home() / "folder-run"
-    works("train", "--data", folder_of_pictures(), "--size", "nano", "--steps", 2, "--batch-size", 50, "--out", out)
-    return out
+    data = folder_of_pictures()
+    return once("folder-run", lambda out: works("train", "--data", data, "--size", "nano", "--steps", 2, "--batch-size", 50, "--out", out))[0]

@@ -197,6 +197,8 @@ class Bench:
     """The model to train and embed with."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What its towers compute in."""
+    tricks: bool = False
+    """Also measure how many times as fast each thing makes it that was done for speed (a minute more)."""
     json: bool = False
     """Print one flat JSON object."""
 

@@ -154,13 +154,13 @@ def bench(args: "cli.Bench") -> None:
     """Measure this machine."""
     from .benchmark import benchmark
 
-    figures = benchmark(args.size, args.dtype)
+    figures = benchmark(args.size, args.dtype, args.tricks)
     if args.json:
         show.result(json.dumps({name: round(value, 3) for name, (value, _) in figures.items()}))
     else:
         show.table(
             "on this machine, now",
-            [(name.replace("_", " "), f"{value:,.4g}", unit) for name, (value, unit) in figures.items()],
+            [(name.replace("_", " "), f"{value:,.0f}" if value >= 100 else f"{value:.2f}", unit) for name, (value, unit) in figures.items()],
             ("", "", "unit"),
         )
 

@@ -14,6 +14,7 @@ from .layers import turn as turned
 
 
 def mat(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) -> Layers:
+    """A room: wallpaper, window, floorboards, and a mat below the animal."""
     u, v = x - 1.3 * (spot - 0.5), y + 0.52
     window, mat = box(u, v, 0.34, 0.32, 0.03), ellipse(x - at[0], y - at[1], 0.9, 0.22)
     return [
@@ -25,6 +26,7 @@ def mat(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) -
 
 
 def jungle(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) -> Layers:
+    """Big leaves around a clearing, and vines."""
     vines = jnp.maximum(jnp.abs(nearest(x - spot - 0.06 * jnp.sin(4 * y), 0.5)) - 0.025, y - 0.1)
     glow = 0.75 * jnp.clip(1.1 - circle(x, y + 0.15, 0.0), 0, 1)
     layers = [(0x10422C, y - 9), (0x3A5C28, 0.42 - y), (0x96C460, y - 9, glow), (0x28542A, vines)]
@@ -41,6 +43,7 @@ def jungle(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]
 
 
 def beach(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) -> Layers:
+    """Sky with a sun, sea, sand, and a parasol."""
     sun, shore = circle(x - 1.5 * (spot - 0.5), y + 0.7, 0.17), 0.22 + 0.03 * jnp.sin(5 * x + 6 * turn) - y
     waves = jnp.maximum(jnp.abs(nearest(y + 0.02 - 0.02 * jnp.sin(14 * x + 20 * spot), 0.14)) - 0.012, -0.14 - y)
     u, v = jnp.abs(x - 0.72 * jnp.where(spot < 0.5, 1, -1)), y + 0.32
@@ -53,6 +56,7 @@ def beach(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"])
 
 
 def snow(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) -> Layers:
+    """Firs, hills, and falling snow."""
     layers = [(hue(turn, 0.0, 0.04) + rgb(0xA8C0E0), y - 9)]
     for k, (left, size) in enumerate(((-0.75, 1.0), (0.0, 0.7), (0.75, 1.1))):
         u, v = (x - left - 0.3 * jnp.sin(2 * np.pi * spot + 2 * k)) / size, (y - 0.15) / size
@@ -65,6 +69,7 @@ def snow(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) 
 
 
 def garden(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]) -> Layers:
+    """A hedge, a fence, and flowers on a lawn."""
     u, hedge = jnp.abs(nearest(x + 0.3 * spot, 0.26)), 0.1 * jnp.abs(jnp.sin(5 * (x + spot))) - 0.5 - y
     fence = least(jnp.maximum(u - 0.075, jnp.maximum(u - y - 0.42, y - 0.22)), jnp.abs(jnp.abs(y + 0.08) - 0.16) - 0.035)
     row = jnp.floor((y - 0.2) / 0.27)
