@@ -2,7 +2,8 @@
 
 `for report in train(...)` yields after every chunk of steps and knows nothing of files, screens or evaluation: whoever iterates hangs those
 on it. The step is a pure function of (state, batch); several of them run inside one `lax.scan`, because XLA:CPU allocates (and the kernel
-zeroes) a step's temporaries once a call: a scan of 10 makes a small CLIP 1.5x as fast. CLIP paper, section 2.5. Lesson 10.
+zeroes) a step's temporaries once a call: a scan of 10 makes a small CLIP 1.5x as fast (`tinyclip bench --tricks`).
+CLIP paper, section 2.5. Lesson 10.
 """
 
 import time
