@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from . import places
 from .draw import Plane, box, circle, coverage, ellipse, pixel_grid, segment
 from .layers import INK, WHITE, Layers, Scalar, lay, least, limb, nearest, rgb, turn
+from .places import SCENERY
 from .scene import Scenes, unit
 
 ANIMALS = ("cat", "dog", "lion", "rabbit", "mouse", "mammoth", "deer", "pig")
@@ -217,7 +217,7 @@ def draw_animals(scenes: Scenes, size: int) -> tuple[Float[Array, "B S S 3"], Fl
         (left, ground, scale, facing), (head_x, head_y, tilt, wide, dark) = animal.place, animal.rest
         x, y = facing * (gx - left) / scale, (ground - gy) / scale
         u, v = turn((x - head_x) / _HEAD, (y - head_y) / _HEAD, tilt)
-        scenery = [lambda d=d: lay(blank, 1.0, d(gx, gy, tint, spot, animal.place)) for d in places.DRAW]
+        scenery = [lambda d=d: lay(blank, 1.0, d(gx, gy, tint, spot, animal.place)) for d in SCENERY]
         picture = lay(jax.lax.switch(place, scenery), scale, [(0x1E1E3C, ellipse(x, y, wide, 0.09), dark)])
         picture = lay(picture, scale, _body(x, y, animal), 1.0)
         picture = jax.lax.switch(kind, [lambda d=d: lay(picture, _HEAD * scale, d(u, v, animal), 1.0) for d in _HEADS])

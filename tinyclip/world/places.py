@@ -83,4 +83,4 @@ def garden(x: Plane, y: Plane, turn: Scalar, spot: Scalar, at: Float[Array, "4"]
     ]  # fmt: skip
 
 
-DRAW = (mat, jungle, beach, snow, garden)
+SCENERY = (mat, jungle, beach, snow, garden)
