@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from tinyclip import plots
@@ -109,7 +108,6 @@ class Lesson:
 
     def predict(self, question: str) -> None:
         """A question to answer before going on: asked on a terminal, printed elsewhere. `answer` follows once it has been computed."""
-        self.asked = question
         print(f"Predict: {question}")
         if self.asks:
             try:
@@ -150,9 +148,8 @@ class Lesson:
         return value
 
     def new_figure(self, width: float = 7.0, height: float = 3.5) -> Any:
-        """An empty figure in the project's style."""
-        matplotlib.rcParams.update(plots.STYLE)
-        return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+        """An empty figure in the project's style; inches."""
+        return plots.new_figure(width, height)
 
     def figure(self, figure: Any) -> Path:
         """Save the lesson's figure, and show it where pictures can be shown."""
@@ -190,5 +187,3 @@ class Lesson:
         if not self.fast and not os.environ.get("TINYCLIP_FIGURES"):
             PROGRESS.write_text(json.dumps(progress() | {self.entry.number: time.time()}))
         print(f"({time.monotonic() - self.started:.0f} s)")
-
-

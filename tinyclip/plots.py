@@ -20,7 +20,8 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
 Pictures = UInt8[np.ndarray, "B S S 3"]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in the project's style, `width` x `height` in inches."""
     matplotlib.rcParams.update(STYLE)
     return Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing global, no window, no leak
 
@@ -37,7 +38,7 @@ def _save(figure: Figure, path: Path) -> Path:
 def similarity_matrix(similarity: Float[np.ndarray, "B M"], pictures: Pictures, captions: Sequence[str], path: Path) -> Path:
     """The cosine of every picture (rows, thumbnails) with every caption (columns); the true pairs lie on the diagonal. Lesson 01."""
     B, M = similarity.shape
-    figure = _figure(3.4 + 0.42 * M, 2.6 + 0.42 * B)
+    figure = new_figure(3.4 + 0.42 * M, 2.6 + 0.42 * B)
     axes = figure.add_subplot()
     shown = axes.imshow(similarity, cmap="cividis", vmin=min(0.0, float(similarity.min())), vmax=1.0, aspect="equal")
     for i in range(B):
@@ -66,7 +67,7 @@ def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"],
     _, strength, directions = np.linalg.svd(joint, full_matrices=False)
     points = joint @ directions[:2].T  # (B + M, 2)
     share = float((strength[:2] ** 2).sum() / (strength**2).sum())
-    figure = _figure(7.2, 5.6)
+    figure = new_figure(7.2, 5.6)
     axes = figure.add_subplot()
     axes.scatter(*points.T, s=0)
     for picture, point in zip(pictures, points, strict=False):
@@ -95,7 +96,7 @@ def training_curve(history: Mapping[str, Any], loss: str, path: Path) -> Path:
     pictures impose. The rulers belong to the contrastive loss; for the sigmoid loss they are left out. Lessons 07 and 10.
     """
     steps, log_n, accuracy = range(1, len(history["loss"]) + 1), history["log_n"], history.get("accuracy")
-    figure = _figure(7.2, 3.8)
+    figure = new_figure(7.2, 3.8)
     axes = figure.add_subplot()
     axes.plot(steps, history["loss"], color=BLUE, linewidth=1.2, label=f"{loss} loss")
     if loss == "contrastive":
@@ -122,7 +123,7 @@ def picture_grid(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequenc
     """Pictures in rows of up to six, each with a line above it."""
     columns = min(6, max(1, len(pictures)))
     rows = -(-len(pictures) // columns)
-    figure = _figure(max(4.0, 1.5 * columns), 1.75 * rows + (0.4 if heading else 0))
+    figure = new_figure(max(4.0, 1.5 * columns), 1.75 * rows + (0.4 if heading else 0))
     for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(picture, interpolation="nearest")

@@ -1,5 +1,6 @@
 """What the tests of the world share: pictures are drawn once, by one compiled program for each world and resolution."""
 
+import re
 from functools import cache
 
 import jax
@@ -62,3 +63,16 @@ def captioned():
 def drawn():
     """`drawn(name, size)`: meaning, looks, pictures and masks of random training scenes; at 24 px 500, else the first 20 of the same."""
     return _drawn
+
+
+@pytest.fixture
+def drawn_at_once(monkeypatch):
+    """A function of a world's name and scenes: (pictures, masks) at 24 drawn as on an accelerator, and how long the loops in that program are."""
+
+    def draw(name, scenes):
+        with monkeypatch.context() as patch:
+            patch.setattr(jax, "default_backend", lambda: "gpu")
+            traced = jax.jit(lambda scenes: get_world(name).draw(scenes, 24)).trace(scenes)
+        return traced.lower().compile()(scenes), set(map(int, re.findall(r"\blength=(\d+)", str(traced.jaxpr))))
+
+    return draw

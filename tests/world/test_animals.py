@@ -1,9 +1,7 @@
 """Animals: every factor shows in the picture, masks are where the animal is, and every size shows the same."""
 
-import re
 from itertools import combinations, product
 
-import jax
 import numpy as np
 import pytest
 
@@ -144,16 +142,11 @@ def test_animals_look_the_same_at_24_and_at_96_pixels(drawn):
 
 
 @pytest.mark.slow  # compiling every part of every animal and place for the whole batch takes 8 s
-def test_drawing_the_whole_batch_of_animals_at_once_gives_the_same_pictures(drawn, monkeypatch):
+def test_drawing_the_whole_batch_of_animals_at_once_gives_the_same_pictures(drawn, drawn_at_once):
     meaning, looks, pictures, masks = drawn("animals", 24)
-    world = get_world("animals")
     scenes = Scenes(meaning[:20], looks[:20])
-    with monkeypatch.context() as patch:
-        patch.setattr(jax, "default_backend", lambda: "gpu")
-        traced = jax.jit(lambda scenes: world.draw(scenes, 24)).trace(scenes)
-    loops = set(map(int, re.findall(r"\blength=(\d+)", str(traced.jaxpr))))
+    at_once, loops = drawn_at_once("animals", scenes)
     assert loops <= {1}, f"an accelerator is given a loop of {max(loops)} rounds over the animals instead of the whole batch"
-    at_once = traced.lower().compile()(scenes)
     for what, a, b in (("picture", at_once[0], pictures[:20]), ("mask", at_once[1], masks[:20])):
         far = np.abs(np.asarray(a) - b).max()
         assert far < 1 / 255, f"a {what} drawn as on an accelerator differs by {far:.4f} from the one drawn one at a time"

@@ -1,6 +1,5 @@
 """Pixels and masks: areas in closed form, clean edges, and the same scene at every resolution."""
 
-import re
 from functools import cache
 
 import jax
@@ -222,16 +221,12 @@ def test_a_scene_looks_the_same_at_24_and_at_96_pixels(name, drawn):
 
 
 @pytest.mark.parametrize("name", ["single", "pairs"])
-def test_drawing_the_whole_batch_at_once_gives_the_same_pictures(name, drawn, monkeypatch):
+def test_drawing_the_whole_batch_at_once_gives_the_same_pictures(name, drawn, drawn_at_once):
     meaning, _, pictures, masks = drawn(name, 24)
     world = get_world(name)
     scenes = world.sample(jax.random.key(11), len(meaning))
-    with monkeypatch.context() as patch:
-        patch.setattr(jax, "default_backend", lambda: "gpu")
-        traced = jax.jit(lambda scenes: world.draw(scenes, 24)).trace(scenes)
-    loops = set(map(int, re.findall(r"\blength=(\d+)", str(traced.jaxpr))))
+    at_once, loops = drawn_at_once(name, scenes)
     assert loops <= {1}, f"{name}: an accelerator is given a loop of {max(loops)} rounds over the things instead of the whole batch"
-    at_once = traced.lower().compile()(scenes)
     for what, a, b in (("picture", at_once[0], pictures), ("mask", at_once[1], masks)):
         far = np.abs(np.asarray(a) - b).max()
         assert far < 1 / 255, f"{name}: a {what} drawn as on an accelerator differs by {far:.4f} from the one drawn one at a time"

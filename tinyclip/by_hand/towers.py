@@ -143,7 +143,7 @@ def encode_image(params: Parameters, config: CLIPConfig, images: Float[Array, "B
 
 
 def encode_image_backward(dy: Float[Array, "B E"], saved: Saved) -> tuple[Float[Array, "B S S 3"], Parameters]:
-    """From the embeddings to the first patch, and to the pixels. Lesson 09."""
+    """The chain rule, the last step first: normalisation, projection, tower; down to the first patch, and to the pixels. Lesson 09."""
     dprojected = l2_normalise_backward(dy, saved["normalise"])
     dpooled, dprojection = linear_backward(dprojected, saved["project"])
     dimages, dtower = image_encoder_backward(dpooled, saved["tower"])
@@ -159,7 +159,10 @@ def encode_text(params: Parameters, config: CLIPConfig, tokens: Int[Array, "B T"
 
 
 def encode_text_backward(dy: Float[Array, "B E"], saved: Saved) -> Parameters:
-    """From the embeddings to the first word. Words are not numbers: there is no gradient of the tokens themselves. Lesson 09."""
+    """The chain rule, the last step first: normalisation, projection, tower; down to the first word.
+
+    Words are not numbers: there is no gradient of the tokens themselves. Lesson 09.
+    """
     dprojected = l2_normalise_backward(dy, saved["normalise"])
     dpooled, dprojection = linear_backward(dprojected, saved["project"])
     return {"text": text_encoder_backward(dpooled, saved["tower"]), "text_projection": dprojection}
