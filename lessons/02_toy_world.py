@@ -35,52 +35,38 @@ world = get_world("single")
 scenes = world.sample(jax.random.key(0), 4)
 lesson.shapes(meaning=scenes.meaning, looks=scenes.looks)
 lesson.show(World, place_single, place_pair)
-for size, colour, shape, row, column in np.asarray(scenes.meaning):
-    print(f"  {SIZES[size]} {list(COLOURS)[colour]} {SHAPES[shape]}, {ROWS[row]} {COLUMNS[column]}")
+rows = np.asarray(scenes.meaning)
+size, colour, shape, row, column = rows[0]
+print(f"  {rows[0]} is a {SIZES[size]} {list(COLOURS)[colour]} {SHAPES[shape]}, {ROWS[row]} {COLUMNS[column]}\n")
 
 # %% [markdown]
 # ## Drawing: how far is it to the edge?
 #
 # A shape is a function, its **signed distance**: from a point to the shape's edge, negative inside. For a disc of radius r around (0, 0) it is
-# `√(x² + y²) − r`. Lengths are in halves of a picture: x runs from −1 (left) to 1 (right), y from −1 (top) to 1 (bottom). A pixel, 2/S wide in a
-# picture of S × S, is *covered* by `1/2 − distance / (pixel's width)`, cut to 0..1: all inside, all outside, or in part. Where it is covered,
-# the colour is laid over the backdrop. First a loop over the pixels.
+# `√(x² + y²) − r`. Lengths are in halves of a picture: x runs from −1 (left) to 1 (right), y from −1 (top) to 1 (bottom). A pixel, 2/S wide in
+# a picture of S × S, is *covered* by `1/2 − distance / (pixel's width)`, cut to 0..1: all inside, all outside, or in part. Where it is covered,
+# the colour is laid over the backdrop. How much of each pixel is covered is the thing's **mask**. First a loop over the pixels.
 
 # %%
 disc = Scenes(np.array([[1, 0, 0, 1, 1]]), np.array([[17, 99, 30, 200, 60, 128]]))  # a large red circle near the centre
 thing = place_single(disc)
 x0, y0, radius = (float(value[0, 0]) for value in (thing.x, thing.y, thing.radius))
 S, red = 32, np.array(COLOURS["red"]) / 255
+picture_by_loop, mask_by_loop = np.array(backdrop(jnp.asarray(disc.looks), S)[0]), np.zeros((S, S))
+for row in range(S):
+    for column in range(S):
+        x, y = (column + 0.5) * 2 / S - 1, (row + 0.5) * 2 / S - 1  # of the pixel's middle
+        distance = ((x - x0) ** 2 + (y - y0) ** 2) ** 0.5 - 0.95 * radius  # a disc is drawn a little smaller than its radius says
+        mask_by_loop[row, column] = min(1, max(0, 0.5 - distance / (2 / S)))
+        picture_by_loop[row, column] += mask_by_loop[row, column] * (red - picture_by_loop[row, column])
 
-
-def draw_by_loop(ground):
-    picture, mask = np.array(ground), np.zeros((S, S))
-    for row in range(S):
-        for column in range(S):
-            x, y = (column + 0.5) * 2 / S - 1, (row + 0.5) * 2 / S - 1  # of the pixel's middle
-            distance = ((x - x0) ** 2 + (y - y0) ** 2) ** 0.5 - 0.95 * radius  # a disc is drawn a little smaller than its radius says
-            mask[row, column] = min(1, max(0, 0.5 - distance / (2 / S)))
-            picture[row, column] += mask[row, column] * (red - picture[row, column])
-    return picture, mask
-
-
-by_loop, mask_by_loop = draw_by_loop(backdrop(jnp.asarray(disc.looks), S)[0])
 picture, masks = world.draw(disc, S)
 lesson.shapes(picture=picture, masks=masks)
-lesson.compare("pixels", by_loop, picture[0])
+lesson.compare("pixels", picture_by_loop, picture[0])
 lesson.compare("masks", mask_by_loop, masks[0, 0])
 lesson.show(draw_things, masks_of)
-
-# %% [markdown]
-# Since partly covered pixels count in part, the **mask**, how much of each pixel the thing covers, adds up to the area of the true disc, `π r²`,
-# to less than a pixel. (The picture is 2 × 2 in these lengths, so its area is 4.) And the same distances draw at any size. Masks will tell us
-# (lesson 13) whether a model looks at the right place.
-
-# %%
-area = float(masks.sum()) * (2 / S) ** 2
-true_area = float(np.pi * (0.95 * radius) ** 2)
-lesson.claim("area in the mask / true area", area / true_area)
-print(f"area from the mask {area:.4f}, from geometry {true_area:.4f} (in quarters of the picture)\n")
+ratio = lesson.claim("area in the mask / true area", float(masks.sum()) * (2 / S) ** 2 / float(np.pi * (0.95 * radius) ** 2))
+print(f"the mask adds up to {ratio:.4f} of the disc's true area, π r²: pixels covered in part count in part\n")
 
 # %% [markdown]
 # ## Sentences: one grammar, read in two directions
@@ -90,16 +76,9 @@ print(f"area from the mask {area:.4f}, from geometry {true_area:.4f} (in quarter
 # have produced the words, and gives −1 for what is left open. Training draws a new random sentence for every picture, as rows of whole numbers too
 # (tokens, lesson 03): that is `GrammarTable`. Beside the `tokens` it gives `said`: the meaning that the sentence states, again with −1.
 
-
 # %%
-def describe_by_hand(meaning):
-    size, colour, shape = meaning[:3]
-    return f"a {SIZES[size]} {list(COLOURS)[colour]} {SHAPES[shape]}"
-
-
-rows = np.asarray(scenes.meaning)
-same = sum(describe_by_hand(row) == world.grammar.describe(row) for row in rows)
-lesson.claim("described alike, of 4", int(same))
+by_hand = [f"a {SIZES[size]} {list(COLOURS)[colour]} {SHAPES[shape]}" for size, colour, shape, _, _ in rows]
+lesson.claim("described alike, of 4", sum(plain == world.grammar.describe(row) for plain, row in zip(by_hand, rows, strict=True)))
 for sentence in ("a little disc", "something blue at the bottom", "blue a something"):
     print(f"  {sentence!r} can mean {[reading.tolist() for reading in world.grammar.parse(sentence)]}")
 
@@ -110,96 +89,82 @@ tokenizer = world.tokenizer()
 captions = [tokenizer.decode(row) for row in np.asarray(spoken.tokens)]
 lesson.shapes(meaning=training.meaning, tokens=spoken.tokens, said=spoken.said)
 lesson.show(GrammarTable)
-said = np.asarray(spoken.said)
-understood = np.array([(row == np.array(world.grammar.parse(caption))).all(1).any() for caption, row in zip(captions, said, strict=True)])
+readings = [np.array(world.grammar.parse(caption)) for caption in captions]
+understood = [(said == reading).all(axis=1).any() for said, reading in zip(np.asarray(spoken.said), readings, strict=True)]
 fits = np.asarray(world.true_of(spoken.said, training.meaning))  # [i, j]: is caption j true of scene i?
-lesson.claim("captions that parse back to what was said", float(understood.mean()))
-lesson.claim("captions true of their own picture", float(fits.diagonal().mean()))
-lesson.claim("captions true of another picture", float((fits.sum() - number) / (number * (number - 1))))
-print(f"of {number} captions, such as {captions[0]!r}, {understood.mean():.0%} parse back; {fits.diagonal().mean():.0%} are true of their own")
-print(f"picture. Of any other picture, {lesson.results['captions true of another picture']:.1%} are true as well; lesson 07 has to reckon with that.")
+parsed = lesson.claim("captions that parse back to what was said", float(np.mean(understood)))
+own = lesson.claim("captions true of their own picture", float(fits.diagonal().mean()))
+other = lesson.claim("captions true of another picture", float((fits.sum() - number) / (number * (number - 1))))
+print(f"{captions[0]!r} and {number - 1} more: {parsed:.0%} parse back; {own:.0%} are true of their own picture, {other:.1%} of another (lesson 07)")
 
 # %% [markdown]
 # ## What is kept apart
 #
 # A trained model will be asked two questions, and each needs a guarantee. *Does it know new pictures?* The backdrop's number, 0..255, says to
-# which **split** a scene belongs: no test picture can be drawn in training. *Does it know new combinations?* Some of the pairs of a colour and a
-# shape are **held out**: neither drawn in training nor named in any of its sentences. Each colour and each shape is missing in exactly one
-# pair, so both are well known, apart.
+# which **split** a scene belongs: no test picture can be drawn in training. *Does it know new combinations?* Some pairs of a colour and a shape
+# are **held out**: neither drawn in training nor named in any of its sentences. Each colour and each shape is missing in exactly one pair.
 #
 # The world `pairs`, two things in a picture, keeps to this too, and so do its **swaps**: what would be said, falsely, if the two things exchanged
 # their colours, their shapes or their places. A row of it is size, colour, shape, relation, size, colour, shape.
 
 # %%
-lesson.predict(f"how many of {number} training pictures, or of their captions, show or name one of the {len(HELD_OUT_PAIRS)} held-out pairs?")
+lesson.predict(f"how many training pictures and captions hold one of the {lesson.claim('held-out pairs', len(HELD_OUT_PAIRS))} held-out pairs?")
 lesson.show(single_meanings)
 print("  splits by backdrop:", BACKDROPS)
-drawn = sum((int(colour), int(shape)) in HELD_OUT_PAIRS for _, colour, shape, *_ in np.asarray(training.meaning))
-parsed = [reading for caption in captions for reading in world.grammar.parse(caption)]
-named = sum((int(colour), int(shape)) in HELD_OUT_PAIRS for _, colour, shape, *_ in parsed)
-
-pairs = get_world("pairs")  # two things in a picture, and for each three sentences that are false of it: negatives
-two = pairs.sample(jax.random.key(3), number)
-every = np.concatenate([np.asarray(two.meaning)[:, None], np.asarray(pairs.swaps(two.meaning))], axis=1)  # (B, 1 + 3, 7)
-of_two = 0
-for first in (1, 5):  # where the colour of either thing stands; its shape comes next
-    for colour, shape in HELD_OUT_PAIRS:
-        of_two += int(((every[..., first] == colour) & (every[..., first + 1] == shape)).sum())
-lesson.claim("held-out pairs", len(HELD_OUT_PAIRS))
-lesson.claim("held-out pairs drawn in training", drawn)
-lesson.claim("held-out pairs named in training", named)
-lesson.claim("held-out pairs in scenes of two, negatives included", of_two)
+held_out = np.zeros((9, 9), bool)  # [colour, shape]; the last row and column are for -1, left open
+held_out[tuple(zip(*HELD_OUT_PAIRS, strict=True))] = True
+pairs = get_world("pairs")
+two = pairs.sample(jax.random.key(3), number).meaning
+every = np.concatenate([np.asarray(two)[:, None], np.asarray(pairs.swaps(two))], axis=1)  # (B, 1 + 3, 7): the scene and its three swaps
 asked = np.asarray(world.sample(jax.random.key(4), number, "test", held_out=True).meaning)
-lesson.claim("held-out pairs among the held-out scenes", float(np.mean([(c, s) in HELD_OUT_PAIRS for _, c, s, *_ in asked.tolist()])))
-lesson.answer(f"{drawn} pictures and {named} captions; {of_two} of {every[..., 0].size} scenes of two and their swaps. Never, not just rarely.")
+shown, heard = np.asarray(training.meaning), np.concatenate(readings)
+drawn = lesson.claim("held-out pairs drawn in training", int(held_out[shown[:, 1], shown[:, 2]].sum()))
+named = lesson.claim("held-out pairs named in training", int(held_out[heard[:, 1], heard[:, 2]].sum()))
+of_two = sum(int(held_out[every[..., at], every[..., at + 1]].sum()) for at in (1, 5))  # the colour of either thing, its shape next
+lesson.claim("held-out pairs in scenes of two, negatives included", of_two)
+lesson.claim("held-out pairs among the held-out scenes", float(held_out[asked[:, 1], asked[:, 2]].mean()))
+lesson.answer(f"{drawn} and {named} of {number}; and {of_two} of {every[..., 0].size} scenes of two and their swaps. Never, not just rarely.")
 
 # %% [markdown]
 # ## Break it: hold out at random
 #
-# The usual way is to shuffle all scenes and keep an eighth of them for the test. Then every pair of the test was met in training, a few pixels to the
-# left. The symptom is a good one, and that is the trouble: accuracy on "new" scenes, the share of right answers, is splendid, and tells nothing about
-# new combinations.
+# The usual way is to shuffle all scenes and keep an eighth of them for the test. Then training has met every pair of the test, a few pixels to the
+# left. The symptom is a good one, and that is the trouble: accuracy, the share of right answers, is splendid, and says nothing of new combinations.
 
 # %%
-all_meanings = np.concatenate([world.seen, world.held_out])
-shuffled = np.random.default_rng(0).permutation(all_meanings)
+shuffled = np.random.default_rng(0).permutation(np.concatenate([world.seen, world.held_out]))
 test, rest = shuffled[: len(world.held_out)], shuffled[len(world.held_out) :]
-known = {tuple(pair) for pair in rest[:, 1:3].tolist()}
-met = float(np.mean([tuple(pair) in known for pair in test[:, 1:3].tolist()]))
-lesson.claim("random hold-out: test pairs met in training", met)
+known = np.zeros((8, 8), bool)
+known[rest[:, 1], rest[:, 2]] = True
+met = lesson.claim("random hold-out: test pairs met in training", float(known[test[:, 1], test[:, 2]].mean()))
 print(f"of {len(test)} scenes held out at random, {met:.0%} have a colour-shape pair that training has shown")
 
 # %% [markdown]
 # ## The world in one picture
 #
-# Left, the signed distance of a star: the edge is where it is 0. Middle, the picture that it draws. Right, all 64 pairs; training never sees
-# those in the boxes.
+# Left, the signed distance of a star: its edge is where it is 0. Middle, the picture it draws. Right, all 64 pairs; boxes mark the held-out ones.
 
 # %%
 figure = lesson.new_figure(8.8, 3.1)
 left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1.15))
-axis = np.linspace(-1, 1, 200, dtype=np.float32)
-gx, gy = np.meshgrid(axis, axis)
-distance = 0.55 * np.asarray(DISTANCES["star"](jnp.asarray(gx / 0.55), jnp.asarray(gy / 0.55)))
+x, y = np.meshgrid(*[np.linspace(-1, 1, 200, dtype=np.float32)] * 2)
+distance = 0.55 * np.asarray(DISTANCES["star"](jnp.asarray(x / 0.55), jnp.asarray(y / 0.55)))
 field = left.imshow(distance, extent=(-1, 1, 1, -1), cmap="PuOr", vmin=-0.5, vmax=0.5)
-left.contour(gx, gy, distance, levels=[-0.2, 0.2, 0.4, 0.6], colors="white", linewidths=0.6)
-left.contour(gx, gy, distance, levels=[0], colors="black", linewidths=1.8)
+left.contour(x, y, distance, levels=[0], colors="black", linewidths=1.8)
 left.set(title="signed distance to the edge", xlabel="x (halves of a picture)", ylabel="y (halves of a picture)")
-left.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-figure.colorbar(field, ax=left, shrink=0.75, ticks=[-0.5, 0, 0.5]).ax.set_yticklabels(["-0.5\ninside", "0", "0.5\noutside"])
-middle_looks = [0, 128, 0, 128, 128, 128]
+figure.colorbar(field, ax=left, shrink=0.75, label="inside < 0 < outside")
+
 grid = np.array([[1, colour, shape, 1, 1] for colour in range(8) for shape in range(8)])
-tiles = draw_bytes(world, Scenes(grid, np.tile(middle_looks, (64, 1))), S)
-star = (3, SHAPES.index("star"))  # blue
-middle.imshow(tiles[8 * star[0] + star[1]], interpolation="nearest", extent=(0, S, S, 0))
-middle.set(title=f'"{world.grammar.describe(grid[8 * star[0] + star[1]])}"', xlabel="pixels", xticks=[0, 16, 32], yticks=[0, 16, 32])
-right.imshow(tiles.reshape(8, 8, S, S, 3).transpose(0, 2, 1, 3, 4).reshape(8 * S, 8 * S, 3), extent=(0, 8, 8, 0), interpolation="antialiased")
+tiles = draw_bytes(world, Scenes(grid, np.tile([0, 128, 0, 128, 128, 128], (64, 1))), S)
+star = 8 * list(COLOURS).index("blue") + SHAPES.index("star")
+middle.imshow(tiles[star])
+middle.set(title=f'"{world.grammar.describe(grid[star])}"', xlabel="x (pixels)", ylabel="y (pixels)")
+right.imshow(np.vstack([np.hstack(tiles[start : start + 8]) for start in range(0, 64, 8)]), extent=(0, 8, 8, 0))
 for colour, shape in HELD_OUT_PAIRS:
     right.add_patch(Rectangle((shape, colour), 1, 1, fill=False, edgecolor="black", linewidth=1.8))
 right.set(title="boxes: never seen in training", xlabel="shape", ylabel="colour")
 right.set_xticks(np.arange(8) + 0.5, SHAPES, rotation=45, ha="right", rotation_mode="anchor", fontsize=7)
 right.set_yticks(np.arange(8) + 0.5, list(COLOURS), fontsize=7)
-right.tick_params(length=0)
 lesson.figure(figure)
 
 # %%
@@ -209,8 +174,5 @@ lesson.recap(
     "new pictures and new combinations are different questions: only what is held out by design can answer the second",
 )
 lesson.try_this("draw the disc with S = 128 instead of 32", "the area in the mask comes nearer still to the true one.")
-lesson.try_this(
-    "hold out half of all scenes at random: `len(shuffled) // 2` for `len(world.held_out)`, twice",
-    "still every pair of the test is met in training.",
-)
+lesson.try_this("hold out half of all at random: `len(shuffled) // 2` for `len(world.held_out)`, twice", "every pair of the test is still met.")
 lesson.end()

@@ -5,9 +5,8 @@
 #
 # **Question.** How does a word learn what the other words say?
 #
-# In "a red circle left of a blue square", the circle is red and the square is blue. A model that only counts words cannot know that. Each word
-# has to look at the others and take something from them. *Attention* is how; it is the only place in all of CLIP where one word, or one piece of
-# a picture, learns anything from another.
+# In "a red circle left of a blue square", the circle is red and the square is blue. A model that only counts words cannot know that: each word has to
+# look at the others. *Attention* is how. It is the only place in CLIP where one word, or one piece of a picture, learns anything from another.
 
 # %%
 import jax.numpy as jnp
@@ -25,29 +24,25 @@ lesson = Lesson("04")
 # Lesson 03 made a sentence into T tokens. Here each token is already a list of D numbers (lesson 05 says where they come from), so a sentence is a
 # table, (T, D). We take the table and the weights of a small model that is already trained, `pairs`, so that there is something to see.
 #
-# For reading the code: `tinyclip.load` gives a bundle of model, tokenizer and settings. With `intermediates=True` a model also hands out what it
-# computes on its way. A layer's matrix is called its `kernel`, the numbers added after it its `bias`. `by_hand` is the same model once more, in plain
-# NumPy; its functions return their result and what they kept on the way, hence many a `[0]` and `[1]`.
+# For reading the code: with `intermediates=True` a model also hands out what it computes on its way; a layer's matrix is its `kernel`, what is added
+# after it its `bias`; `by_hand` is the same model in plain NumPy, whose functions return a result and what they kept, hence many a `[0]` and `[1]`.
 
 # %%
 sentence = "a red circle left of a blue square"
 bundle = tinyclip.load("pairs")
 words = ["<start>", *sentence.split(), "<end>"]
-T, H = len(words), bundle.config.text.heads
-intermediates = bundle.model.encode_text(bundle.tokenizer([sentence])[:, :T], intermediates=True)[1]
+T, H, eps = len(words), bundle.config.text.heads, bundle.config.text.eps
 block, weights = bundle.model.text.blocks[0], by_hand.parameters(bundle.model)["text"]["blocks"][0]
-tokens = np.array(intermediates["tokens"])  # (B = 1, T, D)
+tokens = np.array(bundle.model.encode_text(bundle.tokenizer([sentence])[:, :T], intermediates=True)[1]["tokens"])  # (B = 1, T, D)
 lesson.shapes(tokens=tokens, query=weights["attention"]["query"]["kernel"])
 
 # %% [markdown]
 # ## First, an even footing: LayerNorm
 #
-# Some tokens are loud, with large numbers; some are quiet. **LayerNorm** brings every token to mean 0 and variance 1 over its D numbers (their
-# squares are then 1 on average), multiplies each number by a learned scale and adds a learned bias. (`eps` is a tiny number that keeps us from
-# dividing by zero.)
+# Some tokens are loud, with large numbers; some are quiet. **LayerNorm** brings the D numbers of every token to mean 0 and variance 1 (the mean
+# of their squares), multiplies each by a learned scale and adds a learned bias. (`eps` is a tiny number that keeps us from dividing by zero.)
 
 # %%
-eps = bundle.config.text.eps
 x = np.empty_like(tokens)
 for t in range(T):
     centred = tokens[0, t] - tokens[0, t].mean()
@@ -62,32 +57,21 @@ lesson.show(transformer.LayerNorm, by_hand.layer_norm)
 # matrices make three lists out of every token: its **query** (what am I looking for?), its **key** (what am I?) and its **value**
 # (what do I have to say?). Token i *scores* token j by the dot product of i's query with j's key: lesson 01's question, how alike are two arrows?
 #
-# **Heads.** Each list is cut into H slices of K = D / H numbers. Each slice is a head, with scores of its own: one head may look for colours,
-# another for the word before. Nothing else separates them.
+# **Heads.** Each list is cut into H slices of K = D / H numbers. Each is a head, with scores of its own: one may look for colours, one for the word
+# before. **Softmax** turns one row of scores into shares: raise e to the power of each, divide by the sum. All are positive, and they add up to 1.
+# These are the **attention weights**; unlike the weights of the model they are not learned, but computed anew for every sentence.
 #
-# **Softmax** turns one row of scores into shares: raise e to the power of each, divide by the sum. All are positive, and they add up to 1. These are
-# the **attention weights**; unlike the weights of the model they are not learned, but computed anew for every sentence.
-#
-# First one token and one head, in loops. A token may look at itself and at those before it, no further: the section on looking ahead says why.
+# First one head in loops. A token may look at itself and at those before it, no further: the section on looking ahead says why.
 
 # %%
 lesson.predict("in the first head of this trained model, which word does 'circle' look at most?")
-query, key, value = (by_hand.linear(weights["attention"][name], x[0])[0] for name in ("query", "key", "value"))  # x W + b: (T, D) each
-K = query.shape[1] // H
-
-
-def head_by_loops(i, visible):
-    """What token i takes from the `visible` tokens in head 0, and how much it looks at each of all T tokens."""
-    scores = [sum(a * b for a, b in zip(query[i, :K], key[j, :K], strict=True)) / np.sqrt(K) for j in visible]
+query, key = (by_hand.linear(weights["attention"][name], x[0])[0] for name in ("query", "key"))  # x W + b: (T, D) each
+K, looks = query.shape[1] // H, np.zeros((T, T))  # how much token i looks at token j in head 0
+for i in range(T):
+    scores = [sum(query[i, k] * key[j, k] for k in range(K)) / np.sqrt(K) for j in range(i + 1)]
     powers = [np.exp(score) for score in scores]
-    looks, mixed = np.zeros(T), np.zeros(K)
-    for j, power in zip(visible, powers, strict=True):
-        looks[j] = power / sum(powers)
-        mixed += looks[j] * value[j, :K]
-    return mixed, looks
-
-
-looks = np.stack([head_by_loops(i, range(i + 1))[1] for i in range(T)])  # (T, T): token i may look at 0 … i
+    for j in range(i + 1):
+        looks[i, j] = powers[j] / sum(powers)
 circle, square = words.index("circle"), words.index("square")
 favourite = lesson.claim("circle looks most at", words[int(looks[circle].argmax())])
 lesson.claim("square looks most at", words[int(looks[square].argmax())])
@@ -96,23 +80,20 @@ lesson.answer(f"{favourite!r}, with {looks[circle].max():.0%} of its attention; 
 
 # %% [markdown]
 # Nobody told it to. It was trained to match sentences with pictures, and this helps. (Not every head can be read so easily.) A head's output is the
-# weighted mean of the values it looked at. The heads' slices go side by side again and pass through one last matrix, `out`.
+# mean of the values, weighted so. The heads' slices go side by side again and pass through one last matrix, `out`.
 #
 # **Why divide by √K?** The dot product of two random lists of K numbers grows like √K. Large scores make softmax put everything on one token.
-
-# %%
-random = np.random.default_rng(0)
-products = (random.normal(size=(2000, K)) * random.normal(size=(2000, K))).sum(axis=1)
-spread = lesson.claim("spread of random dot products", float(products.std()))
-print(f"dot products of random lists of K = {K} numbers spread by ±{spread:.1f}; √K = {np.sqrt(K):.1f}\n")
-
-# %% [markdown]
+#
 # ## All heads: loops, matrices, JAX
 #
 # The loops say what is meant, the matrix products say it at once, and JAX says the same so that a GPU can run it. (JAX is NumPy that can also be
 # compiled and differentiated; Flax NNX is where a layer keeps its weights.) `mask[i, j]` is true where token i may look at token j.
 
 # %%
+products = np.random.default_rng(0).normal(size=(2, 2000, K)).prod(axis=0).sum(axis=1)
+spread = lesson.claim("spread of random dot products", float(products.std()))
+print(f"dot products of random lists of K = {K} numbers spread by ±{spread:.1f}; √K = {np.sqrt(K):.1f}\n")
+
 mask = np.array(encoders.causal_mask(T))
 slow = by_hand.attention_by_loops(weights["attention"], x, H, mask)  # (1, T, D)
 plain, _ = by_hand.attention(weights["attention"], x, H, mask)
@@ -128,14 +109,13 @@ lesson.show(transformer.Attention, by_hand.attention, by_hand.attention_by_loops
 # ## The block around it
 #
 # A **block** is attention, then an **MLP** (multi-layer perceptron): two matrices with a bend between them, for every token alone. The bend is
-# QuickGELU, x times a number between 0 and 1 that grows with x; without it two matrices would be no more than one. Both parts *add* to the token
-# instead of replacing it: `x + attention(norm(x))`, then `x + mlp(norm(x))`. What a token knew, it keeps. Such blocks, one after another, are
-# a **transformer**.
+# QuickGELU, x times a number between 0 and 1 that grows with x; without it two matrices would be no more than one. Both parts *add* to the token:
+# `x + attention(norm(x))`, then `x + mlp(norm(x))`. What a token knew, it keeps. Such blocks, one after another, are a **transformer**.
 
 # %%
 attended = tokens + slow
 hidden, _ = by_hand.linear(weights["mlp"]["up"], by_hand.layer_norm(weights["norm_2"], attended, eps)[0])
-bent = np.array([h / (1 + np.exp(-1.702 * h)) for h in hidden.flat]).reshape(hidden.shape)
+bent = hidden / (1 + np.exp(-1.702 * hidden))
 lesson.compare("the block", attended + by_hand.linear(weights["mlp"]["down"], bent)[0], block(jnp.asarray(tokens), jmask)[0])
 lesson.show(transformer.Block, transformer.quick_gelu)
 
@@ -143,42 +123,29 @@ lesson.show(transformer.Block, transformer.quick_gelu)
 # ## Never look ahead
 #
 # That mask is **causal**: a token sees itself and what came before. CLIP's text encoder has it, its image encoder has none. Let us change the last
-# word, "square", into "star", and see which outputs of the block move.
+# word, "square", into "star", and see how far the outputs of the block before it move.
 
 # %%
-changed = np.array(bundle.model.encode_text(bundle.tokenizer([sentence.replace("square", "star")])[:, :T], intermediates=True)[1]["tokens"])
-
-
-def earlier_outputs_move(run):
-    """By how much do the outputs before 'square' move when 'square' becomes 'star'?"""
-    return float(np.abs(run(tokens) - run(changed))[0, :square].max())
-
-
-with_mask = lesson.claim("earlier outputs move, with mask", earlier_outputs_move(lambda rows: block(jnp.asarray(rows), jmask)[0]))
-without = lesson.claim("earlier outputs move, without mask", earlier_outputs_move(lambda rows: block(jnp.asarray(rows))[0]))
+both = bundle.tokenizer([sentence, sentence.replace("square", "star")])[:, :T]
+pair = np.array(bundle.model.encode_text(both, intermediates=True)[1]["tokens"])  # (2, T, D)
+masked, free = block(jnp.asarray(pair), jmask)[0], block(jnp.asarray(pair))[0]  # (2, T, D) each
+with_mask = lesson.claim("earlier outputs move, with mask", float(np.abs(masked[0] - masked[1])[:square].max()))
+without = lesson.claim("earlier outputs move, without mask", float(np.abs(free[0] - free[1])[:square].max()))
 print(f"outputs before 'square' move by at most {with_mask:.1e} with the mask, and by {without:.2f} without it")
 
 # %% [markdown]
 # ## Break it: mask after the softmax
 #
-# A natural idea: compute the weights for all tokens, then set the forbidden ones to 0. The table looks right, nothing complains. But softmax has
-# already divided by a sum that the forbidden tokens were part of. The symptom: rows no longer add up to 1, and the future leaks through the sum.
-# The right way is to make the forbidden *scores* as low as can be, before the softmax.
-#
-# In the code, `saved["soft"]["p"]` holds the attention weights, `saved["v"]` the values, and `merge_heads` puts the slices side by side. The bias of
-# `out` is left out: it would be the same in both runs that are compared.
-
+# A natural idea: compute the weights for all tokens, then set the forbidden ones to 0. Nothing complains. But softmax has already divided by a sum
+# that the forbidden tokens were part of. The symptom: rows no longer add up to 1, and the future leaks through the sum. The right way is to make
+# the forbidden *scores* as low as can be, before the softmax. (`saved["soft"]["p"]` holds the weights, `saved["v"]` the values.)
 
 # %%
-def masked_too_late(rows):
-    x = by_hand.layer_norm(weights["norm_1"], rows, eps)[0]
-    saved = by_hand.attention(weights["attention"], x, H)[1]
-    return by_hand.merge_heads((saved["soft"]["p"] * mask) @ saved["v"]) @ weights["attention"]["out"]["kernel"]  # the bias cancels
-
-
-everywhere = by_hand.attention(weights["attention"], x, H)[1]["soft"]["p"][0, 0]  # (T, T): head 0 without a mask
+saved = by_hand.attention(weights["attention"], by_hand.layer_norm(weights["norm_1"], pair, eps)[0], H)[1]
+everywhere = saved["soft"]["p"][0, 0]  # (T, T): our sentence's weights in head 0, without a mask
+late = by_hand.merge_heads((saved["soft"]["p"] * mask) @ saved["v"]) @ weights["attention"]["out"]["kernel"]  # the bias would cancel
 total = lesson.claim("sum of circle's row, masked too late", float((everywhere * mask)[circle].sum()))
-leak = lesson.claim("earlier outputs move, masked too late", earlier_outputs_move(masked_too_late))
+leak = lesson.claim("earlier outputs move, masked too late", float(np.abs(late[0] - late[1])[:square].max()))
 print(f"masked too late, the weights of 'circle' add up to {total:.2f} instead of 1, and earlier outputs move by {leak:.2f}")
 
 # %% [markdown]
@@ -190,14 +157,11 @@ print(f"masked too late, the weights of 'circle' add up to {total:.2f} instead o
 # %%
 figure = lesson.new_figure(8.6, 4.2)
 panels = figure.subplots(1, 2, sharey=True)
-for axes, shown, title in zip(panels, (looks, everywhere), ("with the causal mask", "without a mask"), strict=True):
-    image = axes.imshow(np.where(mask, shown, np.nan) if shown is looks else shown, cmap="Blues", vmin=0, vmax=1)
-    axes.set_facecolor("#dddddd")
-    axes.set(title=title, xlabel="the token looked at (its key)")
+for axes, shown, title in zip(panels, (np.where(mask, looks, np.nan), everywhere), ("with the causal mask", "without a mask"), strict=True):
+    image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1)
+    axes.set(title=title, xlabel="the token looked at (its key)", facecolor="#dddddd")
     axes.set_xticks(range(T), words, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(T), words)
-    for i, j in zip(*np.nonzero(shown >= 0.3), strict=True):
-        axes.text(j, i, f"{shown[i, j]:.1f}", ha="center", va="center", fontsize=7, color="white" if shown[i, j] > 0.5 else "black")
 panels[0].set_ylabel("the token that looks (its query)")
 figure.colorbar(image, ax=panels, shrink=0.8, label="attention weight (a row adds up to 1)")
 lesson.figure(figure)
@@ -210,5 +174,5 @@ lesson.recap(
     "a causal mask, applied before the softmax, keeps every token ignorant of what comes later",
 )
 lesson.try_this("begin with sentence = 'a blue square left of a red circle'", "'circle' still looks most at 'red', and 'square' at 'blue'.")
-lesson.try_this("drop `/ np.sqrt(K)` in head_by_loops", "'circle' gives 'red' more than 99 %; head 0 then differs from JAX's by some 0.4.")
+lesson.try_this("drop `/ np.sqrt(K)` in the loops", "'circle' gives 'red' more than 99 %; head 0 then differs from JAX's by some 0.4.")
 lesson.end()

@@ -25,9 +25,8 @@ weights, END = everything["text"], settings.end_token
 # %% [markdown]
 # ## The way in: two tables
 #
-# The **token embedding** is a table with one row of D numbers for each of the V ids there are; the token with id 33 is row 33. All of it is learned.
-# A row says nothing about *where* the word stands, so a second table, the **position embedding**, has one row for each position, and is added. (In
-# the code, D is `settings.width` and V is `settings.vocab`.)
+# The **token embedding** is a learned table with one row of D numbers for each of the V ids: the token with id 33 is row 33. A row says nothing about
+# *where* the word stands, so a second table, the **position embedding**, adds one for each position. (`settings.width` is D; V is `settings.vocab`.)
 
 # %%
 sentence = "a small red circle"
@@ -36,17 +35,16 @@ T = ids.shape[1]
 words = ["<start>", *sentence.split(), "<end>"] + ["<pad>"] * (T - len(sentence.split()) - 2)
 x = np.empty((1, T, settings.width), np.float32)
 for t in range(T):
-    for d in range(settings.width):
-        x[0, t, d] = weights["token_embedding"][ids[0, t], d] + weights["position_embedding"][t, d]
+    x[0, t] = weights["token_embedding"][ids[0, t]] + weights["position_embedding"][t]
 in_flax, inside = bundle.model.encode_text(ids, intermediates=True)
 lesson.shapes(ids=ids, token_embedding=weights["token_embedding"], position_embedding=weights["position_embedding"], tokens=x)
 lesson.compare("the way in", x, inside["tokens"])
 
 twice = bundle.tokenizer(["a picture of a small red circle"])
 first, second = np.flatnonzero(twice[0] == ids[0, 1])
-rows, placed = weights["token_embedding"][twice][0], by_hand.embed_tokens(weights["token_embedding"], twice)[0][0] + weights["position_embedding"]
+rows, positions = weights["token_embedding"][twice[0]], weights["position_embedding"]
 same = lesson.claim("two a's differ, before positions", float(np.abs(rows[first] - rows[second]).max()))
-apart = lesson.claim("two a's differ, after positions", float(np.abs(placed[first] - placed[second]).max()))
+apart = lesson.claim("two a's differ, after positions", float(np.abs((rows + positions)[first] - (rows + positions)[second]).max()))
 print(f"the two a's of 'a picture of a small red circle' differ by {same:.1f} before their positions are added, by {apart:.2f} after\n")
 
 # %% [markdown]
@@ -71,15 +69,14 @@ def every_vector(ids, table=weights["token_embedding"], mask=CAUSAL):
 
 
 def sentence_vectors(ids, where, **how):
-    """Unit vectors (B, E), each sentence read at the token `where` (B)."""
-    return every_vector(ids, **how)[np.arange(len(ids)), where]
+    return every_vector(ids, **how)[np.arange(len(ids)), where]  # (B, E): each sentence read at the token `where`
 
 
 def first_end(ids):
     return np.array([list(row).index(END) for row in ids])
 
 
-plain = sentence_vectors(ids, first_end(ids))
+plain, end = sentence_vectors(ids, first_end(ids)), int(first_end(ids)[0])
 lesson.shapes(last_block=inside[f"block_{settings.depth - 1}"], pooled=inside["pooled"], projected=inside["projected"], embedding=plain)
 lesson.compare("the end's position", first_end(ids), encoders.end_position(jnp.asarray(ids), END))
 lesson.compare("the sentence's vector", plain, in_flax)
@@ -95,20 +92,18 @@ lesson.show(encoders.TextEncoder, encoders.end_position, clip.CLIP.encode_text, 
 # %%
 lesson.predict("overwrite the padding with random words. How far does the sentence's vector move?")
 random = np.random.default_rng(0)
-behind = np.arange(T) > first_end(ids)[0]
 scribbled = np.repeat(ids, 50, axis=0)
-scribbled[:, behind] = random.integers(1, settings.vocab, size=(50, behind.sum()))
+scribbled[:, end + 1 :] = random.integers(1, settings.vocab, size=(50, T - end - 1))
 
 
-def moves(ids, **how):
-    where = first_end(ids)
-    return float(np.linalg.norm(sentence_vectors(scribbled, where, **how) - sentence_vectors(ids, where, **how), axis=1).max())
+def farthest(some, others):
+    return float(np.linalg.norm(some - others, axis=1).max())
 
 
-encode = jax.jit(bundle.model.encode_text)  # compiled as one piece; the result is the same
-padding = lesson.claim("padding moves the vector", float(np.linalg.norm(encode(scribbled) - encode(np.repeat(ids, 50, axis=0)), axis=1).max()))
-lesson.claim("no padding at all moves the vector", float(np.linalg.norm(encode(ids[:, : first_end(ids)[0] + 1]) - in_flax)))
-seen = lesson.claim("padding moves the vector, without mask", moves(ids, mask=None))
+padding = lesson.claim("padding moves the vector", farthest(jax.jit(bundle.model.encode_text)(scribbled), in_flax))
+lesson.claim("no padding at all moves the vector", farthest(bundle.model.encode_text(ids[:, : end + 1]), in_flax))
+unmasked = [sentence_vectors(rows, end, mask=None) for rows in (scribbled, ids)]
+seen = lesson.claim("padding moves the vector, without mask", farthest(*unmasked))
 lesson.answer(f"not at all (by {padding:.0e}): `<end>` cannot look ahead. Without the causal mask it would move by up to {seen:.2f}.")
 
 # %% [markdown]
@@ -122,17 +117,16 @@ lesson.answer(f"not at all (by {padding:.0e}): `<end>` cannot look ahead. Withou
 CRIMSON = settings.vocab
 copied, red = bundle.tokenizer.ids["red"], bundle.tokenizer.ids["red"]
 table = np.concatenate([weights["token_embedding"], weights["token_embedding"][copied : copied + 1]])  # (V + 1, D)
-shapes = ["circle", "square", "triangle", "star", "heart", "cross", "ring", "moon"]
-in_red = bundle.tokenizer([f"a small red {shape}" for shape in shapes])
+red_ones = [f"a small red {shape}" for shape in ("circle", "square", "triangle", "star", "heart", "cross", "ring", "moon")]
+in_red = bundle.tokenizer(red_ones)
 in_crimson = np.where(in_red == red, CRIMSON, in_red)
 
 by_end = sentence_vectors(in_crimson, first_end(in_crimson), table=table)
 by_largest = sentence_vectors(in_crimson, in_crimson.argmax(axis=1), table=table)
-good = lesson.claim("farthest crimson from red, read at the end", float(np.linalg.norm(by_end - encode(in_red), axis=1).max()))
+good = lesson.claim("farthest crimson from red, read at the end", farthest(by_end, bundle.embed_texts(red_ones)))
 wide = lesson.claim("crimson circle and star apart, read at the end", float(np.linalg.norm(by_end[0] - by_end[3])))
-none = lesson.claim("crimson sentences apart, read at the largest id", float(np.linalg.norm(by_largest - by_largest[0], axis=1).max()))
-print(f"read at the end:        'a small crimson SHAPE' is within {good:.0e} of 'a small red SHAPE'; circle and star are {wide:.2f} apart")
-print(f"read at the largest id: all {len(shapes)} crimson shapes are within {none:.0e} of one another")
+none = lesson.claim("crimson sentences apart, read at the largest id", farthest(by_largest, by_largest[0]))
+print(f"at the end: crimson is within {good:.0e} of red, circle and star are {wide:.2f} apart; at the largest id: all shapes within {none:.0e}")
 
 # %% [markdown]
 # The symptom: every sentence with the new word is cut off right there. What comes after, the shape, is never read, and no error says so. It has
@@ -149,22 +143,19 @@ for j in range(T):
     altered = np.repeat(ids, tries, axis=0)
     altered[:, j] = random.integers(1, END - 1, size=tries)
     influence[:, j] = np.linalg.norm(every_vector(altered) - every_vector(ids), axis=2).mean(axis=0)
-end = int(first_end(ids)[0])
 lesson.claim("least influence of a word on the end", float(influence[end, 1:end].min()))
 lesson.claim("most influence of a later token on an earlier", float(np.triu(influence, 1).max()))
 
 figure = lesson.new_figure(6.4, 4.6)
 axes = figure.subplots()
 image = axes.imshow(np.where(np.tri(T, dtype=bool), influence, np.nan), cmap="Blues", vmin=0, vmax=1.4)
-axes.set_facecolor("#dddddd")
-axes.set(xlabel="the token we change", ylabel="the token we read")
+axes.set(xlabel="the token we change", ylabel="the token we read", facecolor="#dddddd")
 axes.set_xticks(range(T), words, rotation=45, ha="right", rotation_mode="anchor")
 axes.set_yticks(range(T), words)
 for i, j in zip(*np.tril_indices(T), strict=True):
     axes.text(j, i, f"{influence[i, j]:.1f}", ha="center", va="center", fontsize=7, color="white" if influence[i, j] > 0.7 else "black")
-axes.plot([-0.5, T - 0.5, T - 0.5, -0.5, -0.5], [end - 0.5, end - 0.5, end + 0.5, end + 0.5, end - 0.5], color=ORANGE, lw=2.5, clip_on=False)
+axes.axhspan(end - 0.5, end + 0.5, fill=False, edgecolor=ORANGE, lw=2.5)
 axes.text((end + T) / 2, end, "deaf to the padding", ha="center", va="center", fontsize=9)
-axes.text((end + T) / 2, 1, "no token hears\na later one", ha="center", va="center", fontsize=9)
 figure.colorbar(image, label="how far the vector moves (a distance, 0 to 2)")
 lesson.figure(figure)
 
@@ -173,9 +164,8 @@ lesson.figure(figure)
 #
 # No. Anything that takes a sentence and ends in E numbers would do, because all that CLIP looks at is the vector. BERT would, another well-known
 # transformer: it reads in both directions, so it does need a mask for the padding, and it is read off at its first token. An older recurrent network
-# would, which reads word by word and keeps a summary; even the mean of the words' rows would, though it would be deaf to their order. We show a
-# transformer because the same block serves pictures in lesson 06, because all tokens are computed at once, and because it is what the published CLIP
-# has, so that its weights fit this code.
+# would, which reads word by word and keeps a summary; even the mean of the words' rows would, though deaf to their order. We show a transformer
+# because the same block serves pictures in lesson 06, because all tokens are computed at once, and because the published CLIP's weights fit it.
 
 # %%
 lesson.recap(
@@ -184,7 +174,5 @@ lesson.recap(
     "what stands behind the end cannot matter, so padding needs no mask of its own",
 )
 lesson.try_this("after `ids = …`, write a second end: `ids[0, -1] = END`", "no difference grows: only the first one is read.")
-lesson.try_this(
-    "let `copied` be the id of 'blue'", "read at the end, crimson is about 1 away from red; read at the largest id, all shapes are still one."
-)
+lesson.try_this("let `copied` be the id of 'blue'", "read at the end, crimson is about 1 away from red; at the largest id, all shapes are still one.")
 lesson.end()

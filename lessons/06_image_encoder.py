@@ -42,11 +42,8 @@ patches_by_loops = np.zeros((few, grid * grid, P * P * 3), np.float32)
 for b in range(few):
     for row in range(grid):
         for column in range(grid):
-            line = []
-            for y in range(P):
-                for x in range(P):
-                    line += list(images[b, row * P + y, column * P + x])
-            patches_by_loops[b, row * grid + column] = line
+            pixels = [images[b, row * P + y, column * P + x] for y in range(P) for x in range(P)]
+            patches_by_loops[b, row * grid + column] = np.concatenate(pixels)
 patches = np.array(encoders.patchify(jnp.asarray(images), P))
 lesson.shapes(patches=patches)
 lesson.compare("patches", patches_by_loops, patches[:few])
@@ -56,8 +53,8 @@ lesson.show(encoders.patchify, by_hand.patchify)
 # %% [markdown]
 # ## From patches to one vector
 #
-# 1. A matrix turns the numbers of each patch into D numbers. (It plays the part of the word table. Elsewhere you may find
-#    it as a *convolution* with stride P: a small filter, slid over the picture in steps of P pixels. That is the same thing.)
+# 1. A matrix turns the numbers of each patch into D numbers, as the word table did for ids. (Elsewhere you may find it as a *convolution* with
+#    stride P: a small filter, slid over the picture in steps of P pixels. That is the same thing.)
 # 2. A picture has no end token, so one is invented: the **class token**, the same learned D numbers for every picture, put in front. It shows
 #    nothing; it is there to collect. That makes N = (S / P)² + 1 tokens.
 # 3. A learned row for its position is added to each token; then a LayerNorm, and lesson 04's blocks. No mask: a picture has no "later".
@@ -111,16 +108,10 @@ lesson.answer(f"not at all: {still:.0e}, which is rounding. With positions it mo
 
 # %%
 swapped = [world.grammar.describe(meaning) for meaning in np.asarray(world.swaps(scenes.meaning))[:, world.swap_names.index("things")]]
-true_texts, swapped_texts = bundle.embed_texts(captions), bundle.embed_texts(swapped)
-
-
-def right_order(vectors):
-    """The share of pictures that are nearer to their own sentence than to the swapped one."""
-    return float(((vectors * true_texts).sum(axis=1) > (vectors * swapped_texts).sum(axis=1)).mean())
-
-
-placed = lesson.claim("right order, with positions", right_order(embeddings))
-lost = lesson.claim("right order, without positions", right_order(picture_vectors(patches, nowhere)))
+true_texts = bundle.embed_texts(captions)
+towards = true_texts - bundle.embed_texts(swapped)  # a picture is nearer to the true sentence if its dot product with this is positive
+placed = lesson.claim("right order, with positions", float(((embeddings * towards).sum(axis=1) > 0).mean()))
+lost = lesson.claim("right order, without positions", float(((picture_vectors(patches, nowhere) * towards).sum(axis=1) > 0).mean()))
 print(f"true sentence preferred to the swapped one: {placed:.0%} with positions, {lost:.0%} without\n")
 
 # %% [markdown]
@@ -131,13 +122,12 @@ print(f"true sentence preferred to the swapped one: {placed:.0%} with positions,
 # *something*, which is why this mistake lives long.)
 
 # %%
-strips = images.reshape(len(images), grid * grid, P * P * 3)
+strips, names = images.reshape(len(images), grid * grid, P * P * 3), np.array(captions)
 
 
 def finds_itself(vectors):
     """The share of pictures whose nearest sentence, of all, is their own."""
-    nearest = (vectors @ true_texts.T).argmax(axis=1)
-    return float(np.mean([captions[i] == captions[j] for i, j in enumerate(nearest)]))
+    return float((names[(vectors @ true_texts.T).argmax(axis=1)] == names).mean())
 
 
 whole = lesson.claim("finds its sentence, patches", finds_itself(embeddings))
@@ -159,11 +149,10 @@ for axes, order, title in ((original, np.arange(grid * grid), "patches 1 to 16")
     axes.imshow(squares[order].reshape(grid, grid, P, P, 3).transpose(0, 2, 1, 3, 4).reshape(pictures[0].shape))
     for k, patch in enumerate(order):
         axes.text(k % grid * P, k // grid * P + 0.2, str(patch + 1), fontsize=7, va="top", bbox={"color": "white", "pad": 0.8})
-    for edge in range(1, grid):
-        axes.axhline(edge * P - 0.5, color="white", lw=2)
-        axes.axvline(edge * P - 0.5, color="white", lw=2)
-    axes.set(title=title, xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    edges = np.arange(1, grid) * P - 0.5
+    axes.set(title=title, xticks=edges, yticks=edges, xticklabels=[], yticklabels=[])
+    axes.grid(color="white", lw=2)
+    axes.tick_params(length=0)
 original.set_xlabel(captions[0])
 for place, name, colour in ((0, "with", BLUE), (1, "without", ORANGE)):
     dots.plot(place + random.uniform(-0.2, 0.2, len(moved[name])), moved[name], "o", ms=3, alpha=0.5, color=colour)
@@ -185,7 +174,5 @@ lesson.recap(
     "without position embeddings a picture is a bag of patches, and left is right",
 )
 lesson.try_this("let `nowhere[1:] = 0` instead of the mean", "the same: shuffling moves nothing, order is a guess. Any one row will do.")
-lesson.try_this(
-    "in `picture_vectors`, read `x.mean(axis=1)` instead of `x[:, 0]`", "few find their sentence: this model learned to collect in x[:, 0]."
-)
+lesson.try_this("in `picture_vectors`, read `x.mean(axis=1)`, not `x[:, 0]`", "few find their sentence: this model learned to collect in x[:, 0].")
 lesson.end()
