@@ -5,67 +5,29 @@ Where `__file__` and the command line are a notebook's, flags come from the envi
 """
 
 import inspect
-import json
 import os
-import re
 import sys
 import time
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lessons.classroom import manifest, progress
+from lessons.course import course
 from tinyclip import plots
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+PACKAGE = Path(plots.__file__).resolve().parent
 FIGURES = Path(os.environ.get("TINYCLIP_FIGURES") or HERE / "figures")
-PROGRESS = HERE / "progress.json"
 BLUE, ORANGE, GREEN, RED, GREY = plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.GREY
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A lesson as its own first cell describes it."""
-
-    number: str
-    name: str
-    title: str
-    question: str
-    minutes: float
-    path: Path
-
-
-def course() -> list[Entry]:
-    """Every lesson there is, in order, read from the scripts: to add one is to write its script."""
-    entries = []
-    for path in sorted(HERE.glob("[0-9][0-9]_*.py")):
-        text = path.read_text(encoding="utf-8")
-        title = re.search(r"^# # Lesson \d\d · (.+)$", text, re.M)
-        question = re.search(r"^# \*\*Question\.\*\* ((?:.+\n# ?)*?.+)(?=\n(?:#\n|# %%|\n))", text, re.M)
-        minutes = re.search(r"^# \*([\d.]+) min", text, re.M)
-        if not (title and question and minutes):
-            raise SystemExit(f"lessons/{path.name}: its first cell lacks the title, the **Question.** or the minutes.")
-        said = re.sub(r"\n# ?", " ", question[1])
-        entries.append(Entry(path.name[:2], path.stem[3:], title[1], said, float(minutes[1]), path))
-    return entries
-
-
-def exercises(lesson: str) -> list[dict[str, Any]]:
-    """The exercises of a lesson, from exercises.toml."""
-    declared = tomllib.loads((HERE / "exercises.toml").read_text(encoding="utf-8")).get("exercise", [])
-    return [exercise for exercise in declared if exercise["id"].split(".")[0] == str(int(lesson))]
-
-
-def progress() -> dict[str, float]:
-    """When each lesson was last run to its end, in seconds since 1970."""
-    try:
-        return json.loads(PROGRESS.read_text())
-    except (OSError, ValueError):
-        return {}
+def exercises(lesson: str) -> list[manifest.Exercise]:
+    """The exercises of a lesson."""
+    return [exercise for exercise in manifest.exercises() if exercise.lesson == int(lesson)]
 
 
 def target(name: str) -> Any:
@@ -80,12 +42,20 @@ def target(name: str) -> Any:
 def place(thing: Any) -> str:
     """Where a function or class stands, as `tinyclip/losses.py:33`; computed, so that it is never out of date."""
     thing = inspect.unwrap(thing.func if hasattr(thing, "func") else thing)
-    return f"{Path(inspect.getsourcefile(thing)).resolve().relative_to(ROOT)}:{inspect.getsourcelines(thing)[1]}"
+    return f"{Path(inspect.getsourcefile(thing)).resolve().relative_to(PACKAGE.parent).as_posix()}:{inspect.getsourcelines(thing)[1]}"
 
 
 def in_notebook() -> bool:
     """Is this a notebook or an editor's cells?"""
     return "ipykernel" in sys.modules and hasattr(sys.modules["builtins"], "get_ipython")
+
+
+def calmly(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """In a hand-out, a lesson that reaches a blank says so in a sentence; any other error is shown as always."""
+    if issubclass(kind, NotImplementedError) and str(error).startswith("exercise "):
+        print(f"\nThis needs what is not written yet: {error}\n`python -m lessons run` lends you the library's version.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 class Lesson:
@@ -104,6 +74,8 @@ class Lesson:
         unknown = [a for a in arguments if a.startswith("-") and a not in ("--fast", "--show")]
         if unknown:
             raise SystemExit(f"lessons/{self.entry.path.name}: unknown option {unknown[0]}; there are --fast and --show.")
+        if manifest.in_handout():
+            sys.excepthook = calmly
         print(f"Lesson {number} · {self.entry.title}\n{self.entry.question}\n")
 
     def predict(self, question: str) -> None:
@@ -179,11 +151,11 @@ class Lesson:
         """The exercises, the next lesson, and a note that this one was done."""
         mine = exercises(self.entry.number)
         if mine:
-            print("\nExercises (write these again in a hand-out of your own)")
+            print("\nExercises" if manifest.in_handout() else "\nExercises (write these again in a hand-out: python -m lessons handout MY-COURSE)")
             for exercise in mine:
-                print(f"  {exercise['id']:<5} {exercise['title']}  [{exercise['minutes']} min]  {place(target(exercise['target']))}")
+                print(f"  {exercise.id:<5} {exercise.title}  [{exercise.minutes} min]  {place(target(exercise.target))}")
         following = [entry for entry in course() if entry.number > self.entry.number]
         print(f"\nNext: lesson {following[0].number} · {following[0].title}" if following else "\nThat was the last lesson there is so far.")
         if not self.fast and not os.environ.get("TINYCLIP_FIGURES"):
-            PROGRESS.write_text(json.dumps(progress() | {self.entry.number: time.time()}))
+            progress.note("lessons", self.entry.number, time.time())
         print(f"({time.monotonic() - self.started:.0f} s)")

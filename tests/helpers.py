@@ -1,5 +1,6 @@
 """What all tests share: one comparison that says what is wrong, numerical gradients, and modules full of random numbers."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,23 @@ import numpy as np
 from flax import nnx
 
 
+class DiffersError(AssertionError):
+    """Two things differ: `problem` says what and how, `hint` what it may mean."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}{f': {hint}' if hint else ''}")
+        self.problem, self.hint = problem, hint
+
+
+# The classroom sets it, and is told all that a test compares: a known mistake is recognised by what it gives.
+listen: Callable[[str, Any], None] | None = None
+
+
+def seeded(k: int = 0) -> np.random.Generator:
+    """Random numbers for the tests that check exercises: the same at every run, but others in every grading."""
+    return np.random.default_rng([int(os.environ.get("TINYCLIP_SEED", "0")), k])
+
+
 def check(name: str, actual: Any, expected: Any, tolerance: float, hint: str = "", *, mistakes: dict[str, Any] | None = None) -> None:
     """`actual` is `expected`: the same shape, the same kind of numbers, finite where it should be, and equal to `tolerance`.
 
@@ -16,18 +34,36 @@ def check(name: str, actual: Any, expected: Any, tolerance: float, hint: str = "
     mistake would give: if `actual` is one of them, the message asks that question instead of giving the hint.
     """
     __tracebackhide__ = True
+    if listen:
+        listen(name, actual)
     problem = _differs(actual, expected, tolerance)
     if problem:
         for question, wrong in (mistakes or {}).items():
             if not _differs(actual, wrong, tolerance) and _differs(wrong, expected, tolerance):
                 hint = question
                 break
-        raise AssertionError(f"{name}: {problem}{f': {hint}' if hint else ''}")
+        raise DiffersError(f"{name}: {problem}", "" if actual is None else hint)
+
+
+def equals(name: str, actual: Any, expected: Any, hint: str = "") -> None:
+    """`actual` is exactly `expected`: for text, lists and other things that are no arrays."""
+    __tracebackhide__ = True
+    if listen:
+        listen(name, actual)
+    if type(actual) is not type(expected) or actual != expected:
+        raise DiffersError(f"{name}: want {_shown(expected)}, got {_shown(actual)}", hint)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def differs(name: str, actual: Any, other: Any, least: float, hint: str = "") -> None:
     """`actual` and `other` are of one shape and somewhere at least `least` apart."""
     __tracebackhide__ = True
+    if listen:
+        listen(name, actual)
     a, b = _numbers(actual), _numbers(other)
     if a.shape != b.shape:
         raise AssertionError(f"{name}: the two have different shapes, {a.shape} and {b.shape}{f': {hint}' if hint else ''}")
@@ -156,6 +192,8 @@ def _kind(x: Any) -> str:
 
 def _differs(actual: Any, expected: Any, tolerance: float) -> str:
     """What is different, in words; empty if nothing is."""
+    if actual is None:
+        return "want a result, got None: is there a `return`?"
     if np.shape(actual) != np.shape(expected):
         turned = ": is it transposed?" if np.shape(actual) == np.shape(expected)[::-1] else ""
         return f"want shape {np.shape(expected)}, got {np.shape(actual)}{turned}"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import check, check_gradients, differs, numbers, numerical_gradient, randomised
+from helpers import check, check_gradients, differs, equals, numbers, numerical_gradient, randomised, seeded
 
 from tinyclip.clip import CLIP, l2_normalise
 from tinyclip.config import CLIPConfig, ImageConfig, TextConfig
@@ -45,23 +45,27 @@ def paths():
 # l2_normalise
 
 
+@pytest.mark.exercise("1.1")
 def test_l2_normalise_gives_x_over_its_length():
-    x = RNG.normal(size=(2, B, E)).astype(np.float32) * 10
-    want = np.array([[row / math.sqrt(sum(v * v for v in row)) for row in rows] for rows in x])
-    check("l2_normalise", l2_normalise(jnp.asarray(x)), want, 1e-6, mistakes={
-        "did you divide by the sum of squares, without the root?": x / (x * x).sum(-1, keepdims=True),
-        "did you normalise over the batch instead of each vector?": x / np.sqrt((x * x).sum(1, keepdims=True)),
-        "did you divide by the sum of sizes (L1) instead of the length?": x / np.abs(x).sum(-1, keepdims=True),
-    })  # fmt: skip
+    x = seeded(1).normal(size=(2, B, E)).astype(np.float32) * 10
+    want = np.array([[row / math.sqrt(sum(v * v for v in row)) for row in rows] for rows in x.astype(float)])
+    table = np.concatenate([[[3, 4, 0, 0, 0, 0]], x[0, 1:]]).astype(np.float32)
+    got = l2_normalise(jnp.asarray(table))
+    if np.shape(got) == (B, E):
+        check("l2_normalise, row 0 of a table, 3, 4, 0, 0, 0, 0", np.asarray(got)[0], np.array([0.6, 0.8, 0, 0, 0, 0]), 1e-6, "3² + 4² = 5²")
+    check(f"l2_normalise of a table (B, E) = {(B, E)}", got, np.concatenate([[[0.6, 0.8, 0, 0, 0, 0]], want[0, 1:]]), 1e-6)
+    check(f"l2_normalise of vectors in a table, {x.shape}", l2_normalise(jnp.asarray(x)), want, 1e-6, "the last axis is that of a vector's numbers")
 
 
+@pytest.mark.exercise("1.1")
 def test_l2_normalise_of_zeros_is_zeros_with_a_finite_gradient():
-    zeros = jnp.zeros((2, E))
-    check("l2_normalise of zeros", l2_normalise(zeros), np.zeros((2, E)), 0, "0 / 0?")
-    gradient = jax.grad(lambda x: (l2_normalise(x) * jnp.arange(1.0, E + 1)).sum())(zeros)
-    assert jnp.isfinite(gradient).all(), (
-        "l2_normalise: the gradient at a vector of zeros is NaN: x / |x| has none there, x * rsqrt(sum(x²) + eps) has"
-    )
+    x, w = seeded(2).normal(size=(2, B, E)).astype(np.float32)
+    unit = x / np.sqrt((x * x).sum(-1, keepdims=True))
+    x[2] = unit[2] = 0
+    check("l2_normalise with a row of zeros among others", l2_normalise(jnp.asarray(x)), unit, 1e-6, "the row of zeros stays zeros")
+    gradient = jax.grad(lambda x: (l2_normalise(x) * w).sum())(jnp.asarray(x))
+    finite = bool(jnp.isfinite(gradient).all())
+    equals("is the gradient of l2_normalise at a row of zeros finite", finite, True, "x / |x| has none there, x · rsqrt(Σ x² + eps) has")
 
 
 def test_the_gradient_of_l2_normalise_is_orthogonal_to_the_vector_and_right():
@@ -75,13 +79,14 @@ def test_the_gradient_of_l2_normalise_is_orthogonal_to_the_vector_and_right():
         )
 
 
+@pytest.mark.exercise("1.1")
 def test_l2_normalise_works_in_at_least_float32():
-    x = jnp.asarray(RNG.normal(size=(B, E)), jnp.bfloat16)
+    x = jnp.asarray(seeded(3).normal(size=(B, E)), jnp.bfloat16)
     got = l2_normalise(x)
-    assert got.dtype == jnp.float32, f"l2_normalise: bfloat16 in must give float32 out, got {got.dtype}"
-    check("the length of normalised bfloat16 vectors", (got * got).sum(-1), np.ones(B, np.float32), 1e-6, "is it computed in bfloat16?")
+    equals("the dtype of l2_normalise of bfloat16", str(got.dtype), "float32")
+    check("the lengths of normalised bfloat16 vectors", np.linalg.norm(got, axis=-1), np.ones(B), 1e-6, "float32 knows 7 digits, bfloat16 only 3")
     with jax.enable_x64(True):
-        assert l2_normalise(jnp.ones(3, "float64")).dtype == "float64", "l2_normalise: float64 must stay float64"
+        equals("the dtype of l2_normalise of float64", str(l2_normalise(jnp.ones(3, "float64")).dtype), "float64")
 
 
 # The model

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import call, check, differs, numbers, numpy_block, numpy_layer_norm, numpy_linear, randomised
+from helpers import call, check, differs, equals, numbers, numpy_block, numpy_layer_norm, numpy_linear, randomised, seeded
 
 from tinyclip.config import ImageConfig, TextConfig
 from tinyclip.encoders import ImageEncoder, TextEncoder, causal_mask, end_position, patchify
@@ -14,7 +14,7 @@ B, S, P = 5, 9, 3  # 3 x 3 patches of 27 numbers, N = 10 tokens
 T, V, END = 7, 11, 3  # the end token is not the largest id
 IMAGE = ImageConfig(size=S, patch=P, width=12, depth=2, heads=3, mlp=20)
 TEXT = TextConfig(vocab=V, context=T, end_token=END, width=16, depth=2, heads=2, mlp=24)
-RNG = np.random.default_rng(0)
+RNG = seeded()
 IMAGES = RNG.normal(size=(B, S, S, 3)).astype(np.float32)
 TOKENS = np.array([
     [8, 10, 4, 3, 0, 0, 0],
@@ -57,26 +57,33 @@ def read():
 # Patches
 
 
-def patches_by_loops(images, order="y x c", columns_first=False):
-    B, S, _, C = images.shape
-    grid, rows = S // P, []
-    for b in range(B):
-        for first in range(grid):
-            for second in range(grid):
-                row, column = (second, first) if columns_first else (first, second)
-                square = images[b, row * P : (row + 1) * P, column * P : (column + 1) * P]  # (y, x, C)
-                axes = {"y": 0, "x": 1, "c": 2}
-                rows.append(square.transpose([axes[name] for name in order.split()]).reshape(-1))
-    return np.stack(rows).reshape(B, grid * grid, P * P * C)
+def patches_by_loops(images, P=P):
+    B, S, _, _ = images.shape
+    squares = [images[:, y : y + P, x : x + P].reshape(B, -1) for y in range(0, S, P) for x in range(0, S, P)]
+    return np.stack(squares, axis=1)
 
 
+@pytest.mark.exercise("6.1")
 def test_patchify_cuts_row_by_row_and_flattens_as_y_x_channel():
-    check("patchify", patchify(jnp.asarray(IMAGES), P), patches_by_loops(IMAGES), 0, mistakes={
-        "each patch is flattened as (channel, y, x): want (y, x, channel)": patches_by_loops(IMAGES, "c y x"),
-        "each patch is flattened as (x, y, channel): want (y, x, channel)": patches_by_loops(IMAGES, "x y c"),
-        "the patches are listed column by column: want row by row": patches_by_loops(IMAGES, columns_first=True),
-        "the rows of pixels are cut, not squares: did you forget the transpose?": IMAGES.reshape(B, 9, 27),
-    })  # fmt: skip
+    """Grid, patch, channels and batch all differ; every number is another."""
+    b, y, x, channel = np.indices((B, 8, 8, 3))
+    images = (1000 * b + 100 * y + 10 * x + channel).astype(np.float32)
+    hint = "pixel (y, x) has 1000 picture + 100 y + 10 x + channel; patches go row by row, and each is flattened as (y, x, channel)"
+    check("patchify of pictures (B, 8, 8, 3) into patches of side 2", patchify(jnp.asarray(images), 2), patches_by_loops(images, 2), 0, hint)
+
+
+@pytest.mark.exercise("6.1")
+def test_patchify_of_other_sizes_moves_every_number_and_changes_none():
+    for side in (4, 8):  # four patches, and the whole picture as one
+        images = seeded(side).normal(size=(2, 8, 8, 3)).astype(np.float32)
+        check(f"patchify of pictures (2, 8, 8, 3), side {side}", patchify(jnp.asarray(images), side), patches_by_loops(images, side), 0)
+
+
+@pytest.mark.exercise("6.1")
+def test_patchify_can_be_compiled_and_keeps_the_dtype():
+    got = jax.eval_shape(lambda images: patchify(images, 2), jax.ShapeDtypeStruct((B, 8, 8, 3), jnp.bfloat16))
+    equals("patchify of bfloat16 pictures, compiled: its shape", tuple(got.shape), (B, 16, 12))
+    equals("patchify of bfloat16 pictures, compiled: its dtype", str(got.dtype), "bfloat16", "numbers are moved, none is changed")
 
 
 def test_patchify_puts_the_right_half_of_a_picture_into_the_odd_patches():
@@ -100,37 +107,60 @@ def test_patch_embedding_is_a_convolution_with_stride_p():
 # The image encoder
 
 
-def image_by_numpy(p, images, *, class_last=False, norm_pre=True, norm_post=True, mean_pool=False, late_norm=False, read=None):
+def image_tokens_by_numpy(p, images):
+    """The embedded patches, and what goes into the first block."""
     patches = numpy_linear(p["patch_embedding"], patches_by_loops(images.astype(np.float64)))
     first = np.broadcast_to(p["class_embedding"], (len(images), 1, IMAGE.width))
-    x = np.concatenate([patches, first] if class_last else [first, patches], axis=1)
-    x = numpy_layer_norm(p["norm_pre"], x) + p["position_embedding"] if late_norm else x + p["position_embedding"]
-    x = numpy_layer_norm(p["norm_pre"], x) if norm_pre and not late_norm else x
+    return patches, numpy_layer_norm(p["norm_pre"], np.concatenate([first, patches], axis=1) + p["position_embedding"])
+
+
+def image_by_numpy(p, images):
+    x = image_tokens_by_numpy(p, images)[1]
     for i in range(IMAGE.depth):
         x = numpy_block(p["blocks"][i], x, IMAGE.heads)
-    pooled = x.mean(1) if mean_pool else x[:, read if read is not None else -1 if class_last else 0]
-    return numpy_layer_norm(p["norm_post"], pooled) if norm_post else pooled
+    return numpy_layer_norm(p["norm_post"], x[:, 0])
 
 
-def test_image_encoder_is_openais_vit():
-    encoder = an_image_encoder()
+IMAGE_RECORD = sorted(["patches", "tokens", *(f"{kind}_{i}" for i in range(IMAGE.depth) for kind in ("block", "attention"))])
+
+
+@pytest.mark.exercise("6.2")
+def test_image_encoder_is_openais_vit_and_notes_every_step():
+    encoder, images = an_image_encoder(), seeded(1).normal(size=(B, S, S, 3)).astype(np.float32)
     p = numbers(encoder)
-    check("ImageEncoder", call(encoder, jnp.asarray(IMAGES)), image_by_numpy(p, IMAGES), 1e-5, mistakes={
-        "the class token comes first, and position 0 belongs to it": image_by_numpy(p, IMAGES, class_last=True),
-        "it is read at the first token, but the class token stands last": image_by_numpy(p, IMAGES, class_last=True, read=0),
-        "did you forget norm_pre, before the first block?": image_by_numpy(p, IMAGES, norm_pre=False),
-        "norm_pre comes after the positions are added, not before": image_by_numpy(p, IMAGES, late_norm=True),
-        "did you forget norm_post?": image_by_numpy(p, IMAGES, norm_post=False),
-        "this is the mean of all tokens: a CLIP reads off the class token": image_by_numpy(p, IMAGES, mean_pool=True),
-        "did you forget the class token's position embedding?": image_by_numpy(without_position_0(p), IMAGES),
-        "did you forget the position embeddings?": image_by_numpy(p | {"position_embedding": 0 * p["position_embedding"]}, IMAGES),
-    })  # fmt: skip
+    patches, tokens = image_tokens_by_numpy(p, images)
+
+    @jax.jit
+    def run(images):
+        record = {}
+        return encoder(images, record), record
+
+    pooled, record = run(images)
+    equals("the names in ImageEncoder's record", sorted(record), IMAGE_RECORD)
+    check("the embedded patches (B, N - 1, D)", record["patches"], patches, 1e-5)
+    hint = "the class token and the patches, each with its position, normalised"
+    check("the tokens before the first block (B, N, D)", record["tokens"], tokens, 1e-5, hint)
+    hint = "the tokens before the first block are right; the last block's token 0, normalised"
+    check("ImageEncoder", pooled, image_by_numpy(p, images), 1e-5, hint)
 
 
-def without_position_0(p):
-    positions = p["position_embedding"].copy()
-    positions[0] = 0
-    return p | {"position_embedding": positions}
+@pytest.mark.exercise("6.2")
+def test_image_encoder_without_a_record_gives_the_same():
+    encoder, images = an_image_encoder(), seeded(2).normal(size=(B, S, S, 3)).astype(np.float32)
+    check("ImageEncoder without a record", call(encoder, jnp.asarray(images)), image_by_numpy(numbers(encoder), images), 1e-5)
+
+
+@pytest.mark.exercise("6.2")
+def test_image_encoder_computes_in_the_dtype_of_its_images():
+    encoder = an_image_encoder()
+
+    def run(images):
+        record = {}
+        return encoder(images, record), record["tokens"]
+
+    shapes = jax.eval_shape(run, jax.ShapeDtypeStruct((B, S, S, 3), jnp.bfloat16))
+    hint = "images in bfloat16, and all that they meet is made bfloat16 too"
+    equals("the dtypes of ImageEncoder's result and tokens", [str(a.dtype) for a in shapes], ["bfloat16"] * 2, hint)
 
 
 def test_the_class_token_comes_first_and_position_0_is_its_own(image_run):
@@ -190,31 +220,69 @@ def test_pictures_do_not_see_each_other(image_run):
 # The text encoder
 
 
-def text_by_numpy(p, tokens, pool=None, mask=True, positions=True, norm=True):
-    T = tokens.shape[1]
-    causal = np.tril(np.ones((T, T), bool))
-    mask = {True: causal, "transposed": causal.T, False: None}[mask]
-    x = p["token_embedding"][tokens] + (p["position_embedding"][:T] if positions else 0)
+def sentences(k):
+    """Token ids (B, T) whose first end tokens stand first, last and between, most with a second one behind, and where those are."""
+    rng = seeded(k)
+    tokens = rng.choice([token for token in range(V) if token != END], size=(B, T))
+    ends = [0, T - 1, *rng.integers(1, T - 2, size=B - 2)]
+    for row, end in zip(tokens, ends, strict=True):
+        row[[end, rng.integers(end, T)]] = END
+    tokens[-1, -1] = END
+    return tokens, ends
+
+
+def text_tokens_by_numpy(p, tokens):
+    return p["token_embedding"][tokens] + p["position_embedding"][: tokens.shape[1]]
+
+
+def text_by_numpy(p, tokens, ends):
+    x, T = text_tokens_by_numpy(p, tokens), tokens.shape[1]
     for i in range(TEXT.depth):
-        x = numpy_block(p["blocks"][i], x, TEXT.heads, mask)
-    at = [list(row).index(END) for row in tokens] if pool is None else pool
-    pooled = x[np.arange(len(tokens)), at]
-    return numpy_layer_norm(p["norm_final"], pooled) if norm else pooled
+        x = numpy_block(p["blocks"][i], x, TEXT.heads, np.tril(np.ones((T, T), bool)))
+    return numpy_layer_norm(p["norm_final"], x[np.arange(len(tokens)), ends])
 
 
-def test_text_encoder_is_openais_and_reads_the_first_end_token(read):
-    p = numbers(a_text_encoder())
-    last = [T - 1 - list(row[::-1]).index(END) for row in TOKENS]
-    check("TextEncoder", read(TOKENS), text_by_numpy(p, TOKENS), 1e-5, mistakes={
-        "it is read at the largest id: want the first end token": text_by_numpy(p, TOKENS, TOKENS.argmax(1)),
-        "it is read at the last end token: want the first": text_by_numpy(p, TOKENS, last),
-        "it is read at the last position: want the first end token": text_by_numpy(p, TOKENS, [T - 1] * B),
-        "it is read at the first position: want the first end token": text_by_numpy(p, TOKENS, [0] * B),
-        "is the causal mask transposed?": text_by_numpy(p, TOKENS, mask="transposed"),
-        "did you forget norm_final?": text_by_numpy(p, TOKENS, norm=False),
-        "did you forget the causal mask?": text_by_numpy(p, TOKENS, mask=False),
-        "did you forget the position embeddings?": text_by_numpy(p, TOKENS, positions=False),
-    })  # fmt: skip
+TEXT_RECORD = sorted(["tokens", *(f"{kind}_{i}" for i in range(TEXT.depth) for kind in ("block", "attention"))])
+
+
+@pytest.mark.exercise("5.2")
+def test_text_encoder_is_openais_and_reads_the_first_end_token():
+    encoder, (tokens, ends) = a_text_encoder(), sentences(3)
+    p = numbers(encoder)
+
+    @jax.jit
+    def run(tokens):
+        record = {}
+        return encoder(tokens, jnp.dtype("float32"), record), record
+
+    pooled, record = run(tokens)
+    equals("the names in TextEncoder's record", sorted(record), TEXT_RECORD)
+    hint = "a row of each of the two tables, added"
+    check("the tokens before the first block (B, T, D)", record["tokens"], text_tokens_by_numpy(p, tokens), 1e-5, hint)
+    hint = "the tokens before the first block are right; the last block's row at the first end token, normalised"
+    check("TextEncoder", pooled, text_by_numpy(p, tokens, ends), 1e-5, hint)
+
+
+@pytest.mark.exercise("5.2")
+def test_text_encoder_without_a_record_and_with_sentences_shorter_than_the_context():
+    encoder, (tokens, ends) = a_text_encoder(), sentences(4)
+    tokens, ends = tokens[:, : T - 2], np.minimum(ends, T - 3)
+    tokens[np.arange(B), ends] = END
+    got = jax.jit(lambda tokens: encoder(tokens, jnp.dtype("float32")))(tokens)
+    check("TextEncoder of sentences of T - 2 tokens", got, text_by_numpy(numbers(encoder), tokens, ends), 1e-5, "positions count from the start")
+
+
+@pytest.mark.exercise("5.2")
+def test_text_encoder_computes_in_the_dtype_it_is_given():
+    encoder = a_text_encoder()
+
+    def run(tokens):
+        record = {}
+        return encoder(tokens, jnp.dtype("bfloat16"), record), record["tokens"]
+
+    shapes = jax.eval_shape(run, jax.ShapeDtypeStruct((B, T), jnp.int32))
+    hint = "dtype is bfloat16; the two tables are float32"
+    equals("the dtypes of TextEncoder's result and tokens", [str(a.dtype) for a in shapes], ["bfloat16"] * 2, hint)
 
 
 def test_what_stands_after_the_end_token_cannot_matter(read):
@@ -256,20 +324,27 @@ def test_a_shorter_array_gives_the_same_vectors(read):
     )
 
 
+@pytest.mark.exercise("5.1")
 def test_end_position_is_that_of_the_first_end_token():
-    check("end_position", end_position(jnp.asarray(TOKENS), END), ENDS, 0, mistakes={
-        "this is the position of the largest id: want the first end token": TOKENS.argmax(1),
-        "this is the position of the last end token: want the first": [T - 1 - list(row[::-1]).index(END) for row in TOKENS],
-    })  # fmt: skip
+    tokens, ends = sentences(5)
+    hint = f"the end token is {END} here; ids go up to {V - 1}, and it may stand twice"
+    check("end_position", end_position(jnp.asarray(tokens), END), ends, 0, hint)
+    tokens, ends = np.array([[2, 0, 1, 0, 0], [0, 2, 2, 1, 2], [1, 2, 1, 1, 0]]), [1, 0, 4]
+    check("end_position, where the end token is 0", end_position(jnp.asarray(tokens), 0), ends, 0, "no id is special but the one that is given")
 
 
-@pytest.mark.parametrize("size", [1, 2, 7])
+@pytest.mark.exercise("5.1")
+def test_end_position_can_be_compiled():
+    got = jax.eval_shape(lambda tokens: end_position(tokens, END), jax.ShapeDtypeStruct((B, T), jnp.int32))
+    equals("end_position, compiled: its shape", tuple(got.shape), (B,))
+
+
+@pytest.mark.exercise("4.1")
+@pytest.mark.parametrize("size", [2, 1, 7])
 def test_causal_mask_lets_a_token_look_at_itself_and_back(size):
-    want = np.array([[j <= i for j in range(size)] for i in range(size)])
-    check("causal_mask", causal_mask(size), want, 0, mistakes={
-        "it is transposed: row i says where token i may look": want.T,
-        "a token may look at itself": want & ~np.eye(size, dtype=bool),
-    })  # fmt: skip
+    mask, want = causal_mask(size), np.array([[j <= i for j in range(size)] for i in range(size)])
+    check(f"causal_mask({size})", mask, want, 0, "row i says where token i may look: at itself, and at all before it")
+    assert isinstance(mask, jax.Array), f"causal_mask: want an array of JAX, got {type(mask).__module__}.{type(mask).__name__}"
 
 
 def test_towers_of_one_block_work_too():

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import check, randomised
+from helpers import check, randomised, seeded
 from jaxtyping import Float
 from trained import quick
 
@@ -33,22 +33,48 @@ def slow_recall(similarity, relevant, k):
     return hits / len(orders) / len(similarity)
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 5, 6, 9])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+def recall(similarity, relevant, k):
+    return np.float64(evaluate.recall_at_k(similarity.astype(np.float32), relevant, k))
+
+
+@pytest.mark.exercise("11.2")
+def test_recall_counts_queries_whose_own_is_among_the_k_nearest():
+    rng = seeded(1)
+    ranks = [0, 0, 1, 2, 4, 4]  # how many wrong ones lie above the right one, of each query
+    similarity = np.stack([rng.permutation(6) for _ in ranks]) + 0.5
+    relevant = np.stack([row == 5.5 - rank for row, rank in zip(similarity, ranks, strict=True)])
+    for k, want in ((1, 2), (2, 3), (4, 4), (5, 6)):
+        hint = f"the right ones come 1st, 1st, 2nd, 3rd, 5th and 5th: {want} of 6 are among the first {k}"
+        check(f"recall_at_k with k = {k} of 6 queries, one thing relevant to each", recall(similarity, relevant, k), want / 6, 1e-9, hint)
+
+
+@pytest.mark.exercise("11.2")
+def test_recall_asks_for_one_of_several_relevant_things():
+    similarity = np.tile(np.arange(5.0)[::-1], (3, 1))
+    relevant = np.array([[1, 1, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 0, 1, 1]], bool)
+    turn = seeded(2).permutation(5)
+    for k, want in ((1, 1), (2, 2), (3, 2), (4, 3)):
+        hint = f"the first relevant ones come 1st, 2nd and 4th: {want} of 3 queries have one among the first {k}"
+        check(f"recall_at_k with k = {k}, several things relevant", recall(similarity[:, turn], relevant[:, turn], k), want / 3, 1e-9, hint)
+
+
+@pytest.mark.exercise("11.2")
+def test_a_collapsed_model_gets_chance():
+    for k in (1, 5, 10):
+        found = recall(np.full((20, 20), seeded(3).normal()), np.eye(20, dtype=bool), k)
+        check(f"recall_at_k with k = {k} among 20 things, all similarities equal", found, k / 20, 1e-9, f"by luck {k} of 20 queries find their own")
+
+
+@pytest.mark.parametrize("k", [1, pytest.param(2, marks=pytest.mark.exercise("11.2")), pytest.param(3, marks=pytest.mark.exercise("11.2")), 5, 6, 9])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_recall_is_what_random_order_among_ties_gives_on_average(k, seed):
-    rng = np.random.default_rng(seed)
-    similarity = rng.integers(0, 3, (7, 5)).astype(np.float32)  # many ties
+    rng = seeded(4 + seed)
+    similarity = rng.integers(0, 3, (7, 5))  # many ties
     relevant = rng.random((7, 5)) < 0.4
     relevant[np.arange(7), rng.integers(0, 5, 7)] = True
-    found, wanted = evaluate.recall_at_k(similarity, relevant, k), slow_recall(similarity, relevant, k)
-    assert abs(found - wanted) < 1e-9, f"recall@{k}: want {wanted:.4f}, the mean over all orders, got {found:.4f}"
-
-
-def test_a_collapsed_model_gets_chance():
-    relevant = np.eye(20, dtype=bool)
-    for k in (1, 5, 10):
-        found = evaluate.recall_at_k(np.full((20, 20), 0.7, np.float32), relevant, k)
-        assert abs(found - k / 20) < 1e-9, f"with all similarities equal, recall@{k} among 20 should be {k / 20}, got {found}"
+    want = slow_recall(similarity, relevant, k)
+    found = recall(similarity, relevant, k)
+    check(f"recall_at_k with k = {k} where similarities tie", found, want, 1e-9, "the mean over all 120 orders of the 5 things")
 
 
 def test_a_query_without_an_answer_is_refused():
@@ -80,18 +106,26 @@ def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
+@pytest.mark.exercise("11.1")
+def test_an_ensemble_of_one_sentence_a_class_is_that_sentence_normalised():
+    sentence = np.array([[[3.0, 4.0, 0.0], [0.0, 0.0, -0.2]]])
+    want = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, -1.0]])
+    check("prompt_ensemble of (3, 4, 0) and (0, 0, -0.2), one sentence for each of 2 classes", evaluate.prompt_ensemble(sentence), want, 1e-9)
+
+
+@pytest.mark.exercise("11.1")
 def test_prompts_are_normalised_then_averaged_then_normalised():
-    rng = np.random.default_rng(0)
+    rng = seeded(6)
     prompts = rng.normal(size=(4, 3, 5)) * rng.uniform(0.1, 9, (4, 3, 1))
-    wanted = unit(unit(prompts).mean(0))
-    check(
-        "the prompt ensemble", evaluate.prompt_ensemble(prompts), wanted, 1e-9,
-        mistakes={
-            "is each sentence normalised before the mean?": unit(prompts.mean(0)),
-            "is the mean normalised again?": unit(prompts).mean(0),
-            "is the mean over the prompts, the first axis?": unit(unit(prompts).mean(1)),
-        },
-    )  # fmt: skip
+    kept, want = prompts.copy(), np.zeros((3, 5))
+    for c in range(3):
+        total = np.zeros(5)
+        for p in range(4):
+            total += prompts[p, c] / math.sqrt((prompts[p, c] ** 2).sum())
+        want[c] = total / math.sqrt((total**2).sum())
+    got = evaluate.prompt_ensemble(prompts)
+    check("prompt_ensemble of 4 sentences for each of 3 classes", got, want, 1e-9, "every sentence counts alike, and every class has length 1")
+    check("the embeddings given to prompt_ensemble, afterwards", prompts, kept, 0, "it returns a new array")
 
 
 def test_leaving_out_a_normalisation_would_change_the_winner():
@@ -150,16 +184,43 @@ def test_a_linear_probe_reads_what_can_be_read_and_no_more():
     assert shifted == 1.0, f"the probe should have a bias, so that a shift of all points does not matter, got {shifted}"
 
 
+@pytest.mark.exercise("11.4")
+def test_the_probe_gives_the_share_of_right_answers():
+    """Four clusters, and every fourth answer is a wrong one; far from the origin, so that the boundaries need a bias."""
+    rng = seeded(7)
+    centres = 100 + 3 * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
+    labels = np.arange(40) % 4
+    train, test = ((centres[labels] + 0.2 * rng.normal(size=(40, 3))).astype(np.float32) for _ in range(2))
+    answers = np.where(np.arange(40) < 10, (labels + 1) % 4, labels)
+    found = np.float64(evaluate.linear_probe(train, labels, test, answers, ridge=1e-9))
+    hint = "every guess can be right, but 10 of 40 answers are not those of the clusters"
+    check("linear_probe of 4 separate clusters around 100", found, 0.75, 1e-9, hint)
+
+
+@pytest.mark.exercise("11.4")
 @pytest.mark.parametrize("ridge", [1e-9, 1.0])
 def test_the_probe_is_least_squares_with_a_ridge(ridge):
-    rng = np.random.default_rng(1)
-    x, labels, y = rng.normal(size=(90, 4)), rng.integers(0, 3, 90), rng.normal(size=(4000, 4))
+    """Classes of one size and numbers that sum to 0 in each column: so it does not matter whether the ridge falls on the bias too."""
+    rng = seeded(8)
+    x, labels, y = rng.normal(size=(90, 4)) * [0.3, 1, 2, 4], np.arange(90) % 3, rng.normal(size=(4000, 4))
+    x[:, 0] += labels
+    x -= x.mean(0)
     ones = np.concatenate([x, np.ones((90, 1))], 1)
     rows = np.concatenate([ones, np.sqrt(ridge * 90) * np.eye(5)])
     weights = np.linalg.lstsq(rows, np.concatenate([np.eye(3)[labels], np.zeros((5, 3))]), rcond=None)[0]
     answers = (np.concatenate([y, np.ones((4000, 1))], 1) @ weights).argmax(1)
-    found = evaluate.linear_probe(x, labels, y, answers, ridge=ridge)
-    assert found > 0.999, f"ridge {ridge}: the closed form should choose as np.linalg.lstsq does, but agrees only on {found:.1%}"
+    found = np.float64(evaluate.linear_probe(x, labels, y, answers, ridge=ridge))
+    hint = "least squares towards rows of the identity, with ridge · n on the diagonal, n the number of training vectors"
+    check(f"the share of 4000 guesses of linear_probe that are those of np.linalg.lstsq, ridge {ridge:g}", found, 1.0, 2e-3, hint)
+
+
+@pytest.mark.exercise("11.4")
+def test_the_probe_can_learn_from_fewer_vectors_than_numbers():
+    rng = seeded(9)
+    labels, directions = np.array([0, 2, 1, 2]), np.linalg.qr(rng.normal(size=(9, 9)))[0]
+    train, test = directions[:4], directions[[2, 0, 3, 1]] + directions[4:8]
+    found = np.float64(evaluate.linear_probe(train, labels, test, labels[[2, 0, 3, 1]]))
+    check("linear_probe from 4 vectors of 9 numbers", found, 1.0, 1e-9, "the ridge decides among the many ways to fit them")
 
 
 def test_the_modality_gap_is_the_distance_of_the_means():

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import check, numerical_gradient
+from helpers import check, numerical_gradient, seeded
 
 from tinyclip.losses import contrastive_loss, cross_entropy, sigmoid_loss
 from tinyclip.train import floor_of
 
 B, M, E = 5, 8, 6  # pairs, texts (three of them extra), numbers in an embedding
-RNG = np.random.default_rng(0)
+SEVEN, TEN = 7, 10  # pairs and texts where an exercise is checked: two sizes only, for every new one is compiled
+RNG = seeded()
 
 
 def unit(rows, width=E, dtype=np.float32, rng=RNG):
@@ -56,34 +57,20 @@ def contrastive_by_loops(*args):
     return sum(both_directions(*args)) / 2
 
 
-def mistakes_of(images, texts, scale, positives=None):
-    """What the usual slips would give."""
-    image_to_text, text_to_image = both_directions(images, texts, scale, positives)
-    return {
-        "did you forget to average the two directions?": image_to_text + text_to_image,
-        "this is the direction from picture to text alone": image_to_text,
-        "this is the direction from text to picture alone": text_to_image,
-        "did you sum over the batch instead of taking the mean?": (image_to_text + text_to_image) / 2 * len(images),
-        "did you forget the scale?": contrastive_by_loops(images, texts, 1.0, positives),
-        "did you divide by the scale? It is 1 / temperature": contrastive_by_loops(images, texts, 1 / scale, positives),
-        "did you exponentiate the scale once more?": contrastive_by_loops(images, texts, min(math.exp(scale), 1e6), positives),
-        "are other true captions still counted as false?": contrastive_by_loops(images, texts, scale),
-        "were the extra texts ignored?": contrastive_by_loops(images, texts[: len(images)], scale, positives),
-    }
+def some_positives(rng, pairs, texts):
+    """The own captions and some others, at least one of them among the own texts and one among the extra ones."""
+    positives = np.eye(pairs, texts, dtype=bool) | (rng.random((pairs, texts)) < 0.2)
+    positives[0, 1] = positives[3, -2] = True
+    return jnp.asarray(positives)
 
 
 # The contrastive loss
 
 
-@pytest.mark.parametrize("n", [3, 7, 128])
+@pytest.mark.parametrize("n", [3, pytest.param(SEVEN, marks=pytest.mark.exercise("7.2")), 128])
 def test_collapsed_embeddings_cost_ln_n(n):
-    x = jnp.tile(unit(1), (n, 1))
-    want = np.float32(math.log(n))
-    check(f"contrastive_loss of {n} equal pairs", contrastive_loss(x, x, SCALE), want, 1e-5, f"equal logits give ln {n}", mistakes={
-        "did you forget to average the two directions?": np.float32(2 * math.log(n)),
-        "did you sum over the batch instead of taking the mean?": np.float32(n * math.log(n)),
-        "is the logarithm of base 2? Want nats": np.float32(math.log2(n)),
-    })  # fmt: skip
+    x = jnp.asarray(np.tile(unit(1, rng=seeded(n)), (n, 1)))
+    check(f"contrastive_loss of {n} equal pairs", contrastive_loss(x, x, SCALE), np.float32(math.log(n)), 1e-5, f"equal logits give ln {n}")
 
 
 def test_random_unit_vectors_cost_about_ln_n_plus_s_squared_over_2e():
@@ -100,25 +87,26 @@ def test_random_unit_vectors_cost_about_ln_n_plus_s_squared_over_2e():
     )
 
 
-@pytest.mark.parametrize("texts", [B, M], ids=["no extra texts", "extra texts"])
-def test_contrastive_loss_is_the_loop_over_all_pairs(texts):
-    args = IMAGES, TEXTS[:texts], SCALE
-    check(
-        "contrastive_loss", contrastive_loss(*args), np.float32(contrastive_by_loops(*args)), 1e-6, mistakes=to_float32(mistakes_of(*args))
-    )
+@pytest.mark.exercise("7.2")
+@pytest.mark.parametrize(("n", "texts"), [(SEVEN, SEVEN), (SEVEN, TEN)], ids=["no extra texts", "extra texts"])
+def test_contrastive_loss_is_the_loop_over_all_pairs(n, texts):
+    rng = seeded(20 + texts)
+    args = unit(n, rng=rng), unit(texts, rng=rng), SCALE
+    hint = f"the mean of {2 * n} questions: each picture among {texts} texts, each own text among {n} pictures"
+    check(f"contrastive_loss of {n} pictures and {texts} texts", contrastive_loss(*args), np.float32(contrastive_by_loops(*args)), 1e-5, hint)
 
 
-def to_float32(mistakes):
-    return {question: np.float32(value) for question, value in mistakes.items()}
-
-
-@pytest.mark.parametrize("shape", [(B, B), (B, M), "own only"], ids=str)
-def test_shared_targets_are_the_loop_over_all_pairs(shape):
-    positives, texts = (POSITIVES[:, :B], TEXTS[:B]) if shape == (B, B) else (POSITIVES[:, : B if shape == "own only" else M], TEXTS)
-    args = IMAGES, texts, SCALE, positives
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [(SEVEN, SEVEN), pytest.param(TEN, TEN, marks=pytest.mark.exercise("7.2")), pytest.param(TEN, SEVEN, marks=pytest.mark.exercise("7.2"))],
+    ids=["no extra texts", "extra texts", "own only"],
+)
+def test_shared_targets_are_the_loop_over_all_pairs(texts, told):
+    rng = seeded(30 + texts + told)
+    args = unit(SEVEN, rng=rng), unit(texts, rng=rng), SCALE, some_positives(rng, SEVEN, told)
     hint = "each row of targets is shared out to sum to 1, in each direction for itself"
-    check(f"contrastive_loss with positives {positives.shape} and {len(texts)} texts", contrastive_loss(*args),
-          np.float32(contrastive_by_loops(*args)), 1e-6, hint, mistakes=to_float32(mistakes_of(*args)))  # fmt: skip
+    check(f"contrastive_loss with positives {(SEVEN, told)} and {texts} texts", contrastive_loss(*args),
+          np.float32(contrastive_by_loops(*args)), 1e-5, hint)  # fmt: skip
 
 
 @pytest.mark.parametrize("loss", [contrastive_loss, partial(sigmoid_loss, logit_bias=-3.0)], ids=["contrastive", "sigmoid"])
@@ -244,30 +232,47 @@ def test_a_single_pair_costs_nothing():
     )
 
 
-@pytest.mark.parametrize("loss", [contrastive_loss, partial(sigmoid_loss, logit_bias=-10.0)], ids=["contrastive", "sigmoid"])
-def test_bfloat16_embeddings_are_compared_in_float32(loss):
-    x, y = (v.astype(jnp.bfloat16) for v in (IMAGES, TEXTS))
-    got = loss(x, y, 100.0)
-    assert got.dtype == jnp.float32, f"the loss of bfloat16 embeddings must be float32, got {got.dtype}"
-    check(
-        "the loss of bfloat16 embeddings",
-        got,
-        loss(x.astype(jnp.float32), y.astype(jnp.float32), 100.0),
-        1e-6,
-        "is the product taken in bfloat16?",
-    )
+# Cross-entropy
+
+ROWS, COLUMNS = 3, 5
 
 
+@pytest.mark.exercise("7.1")
+def test_cross_entropy_of_equal_logits_is_ln_of_their_number():
+    targets = np.eye(ROWS, COLUMNS, dtype=np.float32)
+    logits = np.full((ROWS, COLUMNS), seeded(1).normal(), np.float32)
+    got = cross_entropy(jnp.asarray(logits), jnp.asarray(targets))
+    check("cross_entropy of equal logits", got, np.float32(math.log(COLUMNS)), 1e-6, f"the share of each of {COLUMNS} answers is 1/{COLUMNS}")
+
+
+@pytest.mark.exercise("7.1")
 def test_cross_entropy_is_a_mean_over_rows_in_nats():
-    logits, targets = RNG.normal(size=(3, 4)).astype(np.float32), np.array([[1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]], np.float32)
-    rows = [
-        -sum(t * v for t, v in zip(target, log_softmax(row.tolist()), strict=True)) for target, row in zip(targets, logits, strict=True)
-    ]
-    shared = [row / sum(target) for row, target in zip(rows, targets, strict=True)]
-    check("cross_entropy", cross_entropy(jnp.asarray(logits), jnp.asarray(targets)), np.float32(sum(shared) / 3), 1e-6, mistakes={
-        "did you forget to share out the targets of a row?": np.float32(sum(rows) / 3),
-        "did you sum over the rows instead of taking the mean?": np.float32(sum(shared)),
-    })  # fmt: skip
+    rng = seeded(2)
+    logits = 2 * rng.normal(size=(ROWS, COLUMNS))
+    weights = rng.uniform(0.2, 3, (ROWS, COLUMNS))
+    for what, targets in (
+        ("one true answer a row", np.eye(ROWS, COLUMNS, 1)),
+        ("two true answers a row", np.eye(ROWS, COLUMNS) + np.eye(ROWS, COLUMNS, 2)),
+        ("targets that do not sum to 1", weights),
+    ):
+        rows = []
+        for row, x in zip(targets.tolist(), logits.tolist(), strict=True):
+            rows.append(-sum(target / sum(row) * v for target, v in zip(row, log_softmax(x), strict=True)))
+        got = cross_entropy(jnp.asarray(logits, jnp.float32), jnp.asarray(targets, jnp.float32))
+        surprises = ", ".join(f"{row:.4g}" for row in rows)
+        check(f"cross_entropy with {what}", got, np.float32(sum(rows) / ROWS), 1e-5, f"the surprises of the {ROWS} rows are {surprises}")
+
+
+@pytest.mark.exercise("7.1")
+def test_cross_entropy_of_huge_logits_is_finite():
+    logits, targets = np.zeros((ROWS, COLUMNS)), np.eye(ROWS, COLUMNS)
+    got = cross_entropy(jnp.asarray(logits + 1000, jnp.float32), jnp.asarray(targets, jnp.float32))
+    hint = f"equal logits give ln {COLUMNS}, however large they are"
+    check("cross_entropy of logits that are all 1000", got, np.float32(math.log(COLUMNS)), 1e-5, hint)
+    logits[0, 0] = logits[1, 1] = 1000  # sure and right
+    logits[2, 3] = 300  # sure and wrong: a surprise of 300 nats
+    got = cross_entropy(jnp.asarray(logits, jnp.float32), jnp.asarray(targets, jnp.float32))
+    check("cross_entropy of logits as large as 1000", got, np.float32(100), 1e-6, "the surprises are 0, 0 and 300 nats")
 
 
 # The sigmoid loss
@@ -280,21 +285,35 @@ def sigmoid_by_loops(images, texts, scale, bias, positives=None):
         for j in range(len(texts)):
             true = i == j if positives is None else j < positives.shape[1] and positives[i, j]
             logit = scale * float(np.dot(images[i], texts[j])) + bias
-            total += math.log1p(math.exp(-logit if true else logit))
+            total += np.logaddexp(0, -logit if true else logit)
     return total / len(images)
 
 
-@pytest.mark.parametrize("positives", [None, POSITIVES, POSITIVES[:, :B]], ids=["own", "shared", "shared, narrow"])
-def test_sigmoid_loss_is_the_loop_over_all_pairs_divided_by_b(positives):
-    args = IMAGES, TEXTS, SCALE, -2.0, positives
-    want = sigmoid_by_loops(*args)
-    check("sigmoid_loss", sigmoid_loss(*args), np.float32(want), 1e-6, mistakes=to_float32({
-        "did you divide by all B M pairs? Divide by B": want / M,
-        "did you forget to divide by B?": want * B,
-        "did you forget the bias?": sigmoid_by_loops(IMAGES, TEXTS, SCALE, 0.0, positives),
-        "is the bias subtracted? It is added": sigmoid_by_loops(IMAGES, TEXTS, SCALE, 2.0, positives),
-        "are other true captions still counted as false?": sigmoid_by_loops(IMAGES, TEXTS, SCALE, -2.0),
-    }))  # fmt: skip
+@pytest.mark.exercise("8.1")
+def test_sigmoid_loss_of_logits_that_are_all_0_is_m_ln_2():
+    rng = seeded(50)
+    got = sigmoid_loss(unit(SEVEN, rng=rng), unit(TEN, rng=rng), 0.0, 0.0)
+    check(f"sigmoid_loss of {SEVEN} pictures and {TEN} texts, all logits 0", got, np.float32(TEN * math.log(2)), 1e-5,
+          f"each of {SEVEN * TEN} questions costs ln 2, and the sum is divided by {SEVEN}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told",
+    [pytest.param(None, marks=pytest.mark.exercise("8.1")), pytest.param(TEN, marks=pytest.mark.exercise("8.1")), SEVEN],
+    ids=["own", "shared", "shared, narrow"],
+)
+def test_sigmoid_loss_is_the_loop_over_all_pairs_divided_by_b(told):
+    rng = seeded(60)
+    args = unit(SEVEN, rng=rng), unit(TEN, rng=rng), SCALE, -2.0, some_positives(rng, SEVEN, told) if told else None
+    name = f"sigmoid_loss of {SEVEN} pictures and {TEN} texts{f' with positives {(SEVEN, told)}' if told else ''}"
+    check(name, sigmoid_loss(*args), np.float32(sigmoid_by_loops(*args)), 1e-5, "log(1 + e^-z logit), summed over all pairs, divided by B")
+
+
+@pytest.mark.exercise("8.1")
+def test_sigmoid_loss_of_huge_logits_is_finite():
+    rng = seeded(70)
+    args = unit(SEVEN, rng=rng), unit(TEN, rng=rng), 1e4, -10.0
+    check("sigmoid_loss at a scale of 10,000", sigmoid_loss(*args), np.float32(sigmoid_by_loops(*args)), 1e-5, "log(1 + e^x) of a large x is x")
 
 
 @pytest.mark.parametrize(("bias", "want"), [(-10.0, 10.0116), (-2.71, 19.202), (-math.log(255), 6.5433)])
@@ -331,3 +350,21 @@ def test_scale_and_bias_of_the_sigmoid_loss_get_their_gradients():
         f = jax.jit(lambda v: sigmoid_loss(images, texts, v[0], v[1]))
         got = jax.grad(f)(jnp.asarray([3.0, -1.0]))
         check("gradient of sigmoid_loss for scale and bias", got, numerical_gradient(f, [3.0, -1.0]), 1e-7)
+
+
+# Both: the last to speak of an exercise
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("contrastive_loss", marks=pytest.mark.exercise("7.2")), pytest.param("sigmoid_loss", marks=pytest.mark.exercise("8.1"))]
+)
+def test_bfloat16_embeddings_are_compared_in_float32(name):
+    rng = seeded(40)
+    x, y = (unit(rows, rng=rng).astype(jnp.bfloat16) for rows in (SEVEN, TEN))
+    wide = [np.asarray(v.astype(jnp.float32), float) for v in (x, y)]
+    if name == "contrastive_loss":
+        got, want = contrastive_loss(x, y, 100.0), contrastive_by_loops(*wide, 100.0)
+    else:
+        got, want = sigmoid_loss(x, y, 100.0, -10.0), sigmoid_by_loops(*wide, 100.0, -10.0)
+    check(f"{name} of bfloat16 embeddings", got, np.float32(want), 1e-5, "similarities are taken in at least float32")
+    assert got.dtype == jnp.float32, f"{name} of bfloat16 embeddings should be float32, but is {got.dtype}"

@@ -1,11 +1,12 @@
 """Nearest neighbours, exactly; and probabilities over captions."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import check, randomised
+from helpers import check, equals, randomised, seeded
 from jaxtyping import Float
 
 from tinyclip import search
@@ -19,6 +20,56 @@ def slow(query, gallery, k):
     scores = gallery @ query
     order = sorted(range(len(gallery)), key=lambda row: (-scores[row], row))[:k]
     return np.array(order, int), scores[order]
+
+
+def check_nearest(what, query, gallery, k, hint=""):
+    found = search.nearest(query, gallery, k)
+    assert isinstance(found, tuple) and len(found) == 2, "nearest should return two arrays: the rows, and their products"
+    wanted, scores = slow(query, gallery, k)
+    equals(f"rows of nearest, {what}", np.asarray(found[0]).tolist(), wanted.tolist(), hint)
+    check(f"rows of nearest, {what}", found[0], wanted, 0)
+    check(f"products of nearest, {what}", found[1], scores, 1e-5, "each stands beside its row")
+
+
+@pytest.mark.exercise("11.3")
+def test_the_nearest_come_best_first_with_their_products():
+    rng = seeded(1)
+    query, gallery = rng.normal(size=3).astype(np.float32), (rng.normal(size=(20, 3)) * rng.uniform(0.2, 5, (20, 1))).astype(np.float32)
+    check_nearest("the 4 best of 20", query, gallery, 4, "the largest product first; rows are not normalised")
+    check_nearest("k = 25 of 20 rows", query, gallery, 25, "a k larger than the gallery gives all of it")
+
+
+@pytest.mark.exercise("11.3")
+def test_among_ties_the_lower_index_comes_first(monkeypatch):
+    monkeypatch.setattr(search, "BLOCK", 7)
+    rng = seeded(2)
+    gallery = rng.integers(-1, 2, (30, 2)).astype(np.float32)
+    query = np.array([1, 2], np.float32)
+    check_nearest("30 rows with many ties, BLOCK 7, k = 5", query, gallery, 5, "ties go to the lower index")
+    check_nearest("30 equal rows, BLOCK 7, k = 12", query, np.ones((30, 2), np.float32), 12, "ties go to the lower index")
+
+
+@pytest.mark.exercise("11.3")
+def test_the_pieces_together_are_the_whole(monkeypatch):
+    monkeypatch.setattr(search, "BLOCK", 7)
+    rng = seeded(3)
+    query, gallery = rng.normal(size=3).astype(np.float32), rng.normal(size=(30, 3)).astype(np.float32)
+    gallery = gallery[np.argsort(gallery @ query)[::-1]]  # the best ones all lie in the first piece
+    for k in (3, 10):
+        check_nearest(f"BLOCK 7, the best of 30 rows first, k = {k}", query, gallery, k, "the same as without pieces")
+        check_nearest(f"BLOCK 7, the best of 30 rows last, k = {k}", query, gallery[::-1].copy(), k, "the same as without pieces")
+
+
+@pytest.mark.exercise("11.3")
+def test_memory_stays_small_however_large_the_gallery(monkeypatch):
+    monkeypatch.setattr(search, "BLOCK", 1000)
+    rng = seeded(4)
+    query, gallery = rng.normal(size=2).astype(np.float32), rng.normal(size=(100_000, 2)).astype(np.float32)
+    tracemalloc.start()
+    search.nearest(query, gallery, 4)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 200_000, "nearest with BLOCK = 1000 takes the memory of more than 50,000 scores at once: only the best are needed of each piece"
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 50, 65_536])

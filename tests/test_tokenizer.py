@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from helpers import check, equals, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyclip.errors import UserError
-from tinyclip.tokenizer import WordTokenizer, split_words
+from tinyclip.tokenizer import WordTokenizer, known_words, split_words
 
 WORDS = ["red", "a", "circle", "blue", "square", "left", "of"]
 quick = settings(max_examples=60, deadline=None, database=None)
@@ -17,6 +18,144 @@ quick = settings(max_examples=60, deadline=None, database=None)
 @pytest.fixture(scope="module")
 def tokenizer():
     return WordTokenizer(WORDS, context=9)
+
+
+def new_words(random, count):
+    """Words that nobody knows, no two of which share a letter, so that a mistyped one is near to one only."""
+    letters = random.permutation(list("abcdefghijklmnopqrstuvwxyz"))
+    return ["".join(some) for some in np.array_split(letters, 26 // 5)[:count]]
+
+
+def outcome(call):
+    """What comes of a call: its result, or the kind of error that it raises on purpose."""
+    try:
+        return call()
+    except (UserError, ValueError, KeyError) as error:
+        return f"a {type(error).__name__}"
+
+
+def named(call, candidates):
+    """Which of the candidates the message of the call's UserError names."""
+    try:
+        call()
+    except UserError as error:
+        return [word for word in candidates if word in str(error)]
+    return "no UserError"
+
+
+# A sentence into words.
+
+
+@pytest.mark.exercise("0.1")
+def test_capitals_and_white_space_do_not_matter():
+    for sentence in ("a red circle", "A Red CIRCLE", "  a   red circle ", "a\tred\ncircle"):
+        equals(f"split_words({sentence!r})", split_words(sentence), ["a", "red", "circle"])
+
+
+@pytest.mark.exercise("0.1")
+def test_punctuation_around_a_word_goes_and_within_a_word_stays():
+    for sentence in ("a red circle.", "a, red; circle?!", '"a (red) [circle]', "“a ‘red’ circle”"):
+        equals(f"split_words({sentence!r})", split_words(sentence), ["a", "red", "circle"])
+    equals('split_words("it\'s state-of-the-art")', split_words("it's state-of-the-art"), ["it's", "state-of-the-art"])
+
+
+@pytest.mark.exercise("0.1")
+def test_what_is_only_punctuation_is_no_word():
+    for sentence, words in (("a red . circle", ["a", "red", "circle"]), ("...", []), ("", [])):
+        equals(f"split_words({sentence!r})", split_words(sentence), words)
+
+
+@pytest.mark.exercise("0.1")
+def test_any_words_come_back_from_a_badly_typed_sentence():
+    random = seeded(1)
+    words = [str(word) for word in random.permutation([*new_words(random, 4), "o'clock", "part-time"])]
+    typed = "".join(
+        random.choice(["", "'", "(", "“", "!["]) + random.choice([word, word.upper(), word.title()]) + random.choice(["", ".", "?!", ")", "”,"])
+        + random.choice([" ", "  ", "\t", "\n", " ... "])
+        for word in words
+    )  # fmt: skip
+    equals(f"split_words({typed!r})", split_words(typed), words)
+
+
+# Words that nobody taught it.
+
+
+@pytest.mark.exercise("0.2")
+def test_the_words_come_back_if_all_are_known():
+    vocabulary = new_words(seeded(2), 4)
+    sentence = f"{vocabulary[2].upper()}, ({vocabulary[0]})  {vocabulary[2]} . {vocabulary[3]}!"
+    words = [vocabulary[k] for k in (2, 0, 2, 3)]
+    equals(f"known_words({sentence!r}), all known", outcome(lambda: known_words(sentence, vocabulary, "unheard of is")), words)
+
+
+@pytest.mark.exercise("0.2")
+def test_an_unknown_word_is_a_user_error_with_the_nearest_known_one():
+    random = seeded(3)
+    first, second, third, unlike = new_words(random, 4)
+    vocabulary, complaint = [str(word) for word in random.permutation([first, second, third])], f"complaint {random.integers(100, 1000)}:"
+    mistyped, also = first[:2] + first[3:], second[:-1]
+    for sentence, unknown, near in (
+        (f"{third} {mistyped}", mistyped, [first]),
+        (f"{mistyped} {third} {also}", mistyped, [first]),
+        (f"{third} {unlike}", unlike, []),
+    ):
+        name = f"known_words({sentence!r}) where {unknown!r} is unknown"
+        equals(name, outcome(lambda sentence=sentence: known_words(sentence, vocabulary, complaint)), "a UserError")
+        candidates = [complaint, unknown, first, second] if near else [complaint, unknown]  # if none is near, others may be named instead
+        got = named(lambda sentence=sentence: known_words(sentence, vocabulary, complaint), candidates)
+        hint = "the error names the complaint, the first unknown word, and the known words near it"
+        equals(f"{name}: of {candidates} its error names", got, [complaint, unknown, *near], hint)
+
+
+@pytest.mark.exercise("0.2")
+def test_no_word_at_all_is_a_user_error():
+    for sentence in ("", " ?! ..."):
+        equals(f"known_words({sentence!r})", outcome(lambda sentence=sentence: known_words(sentence, WORDS, "unheard of is")), "a UserError")
+
+
+# Sentences to rows of ids.
+
+
+@pytest.mark.exercise("3.1")
+def test_every_sentence_becomes_a_row_of_start_words_end_and_padding():
+    random = seeded(4)
+    words, T = sorted(new_words(random, 5)), 7
+    tokenizer = WordTokenizer(words, T)  # padding is 0, the words 1 to 5, start 6, end 7
+    rows, sentences = [], []
+    for length in (2, 1, 4, 5):
+        ids = [int(i) for i in random.integers(1, 6, size=length)]
+        rows.append([6, *ids, 7] + [0] * (T - 2 - length))
+        sentences.append(" ".join(words[i - 1] for i in ids).capitalize() + ".")
+    got = outcome(lambda: tokenizer(sentences[:3]))
+    name = f"the tokenizer, T = {T}, start {tokenizer.start}, end {tokenizer.end}"
+    equals(f"{name}: the kind of its result", str(getattr(got, "dtype", got if isinstance(got, str) else type(got).__name__)), "int32")
+    for sentence, row, expected in zip(sentences, got.tolist(), rows, strict=False):
+        equals(f"{name}: the row of {len(sentence.split())} words", row, expected)
+    check(f"{name}: the rows of 3 sentences", got, np.array(rows[:3]), 0)
+    equals(f"{name}: the row of 5 words", np.asarray(outcome(lambda: tokenizer(sentences[3:]))).tolist(), rows[3:], "5 words, start and end just fit")
+
+
+@pytest.mark.exercise("3.1")
+def test_a_sentence_too_long_is_cut_before_its_end_token_or_refused():
+    random = seeded(5)
+    words, T = sorted(new_words(random, 5)), 6
+    tokenizer, ids = WordTokenizer(words, T), [int(i) for i in random.integers(1, 6, size=8)]
+    long, cut = " ".join(words[i - 1] for i in ids), [6, *ids[:4], 7]
+    by_one = " ".join(long.split()[:5])
+    for name, sentence in (("8 words", long), ("5 words", by_one)):
+        got = outcome(lambda sentence=sentence: tokenizer([sentence], truncate=True))
+        got = got if isinstance(got, str) else np.asarray(got).tolist()
+        equals(f"the tokenizer, T = {T}, end {tokenizer.end}: {name}, truncate=True", got, [cut], "the first 4 words, between start and end")
+        refused = outcome(lambda sentence=sentence: tokenizer([words[0], sentence]))
+        equals(f"the tokenizer, T = {T}: {name}, without truncate", refused if isinstance(refused, str) else "rows", "a UserError")
+
+
+@pytest.mark.exercise("3.1")
+def test_no_sentences_give_no_rows_and_unknown_words_an_error():
+    tokenizer = WordTokenizer(WORDS, context=9)
+    equals("the shape of the tokens of no sentences, T = 9", np.shape(tokenizer([])), (0, 9))
+    refused = outcome(lambda: tokenizer(["a red circle", "a red circel"]))
+    equals("the tokenizer for the unknown word 'circel'", refused if isinstance(refused, str) else "rows", "a UserError")
 
 
 def test_ids_are_pad_then_sorted_words_then_start_then_end(tokenizer):
@@ -43,12 +182,6 @@ def test_punctuation_capitals_and_spaces_do_not_matter(tokenizer):
     plain = tokenizer(["a red circle"])[0].tolist()
     for sentence in ("A red circle.", "  a   RED\tcircle\n", '"A (red) circle!"', "“a red circle”", "a, red; circle?", "a red . circle"):
         assert tokenizer([sentence])[0].tolist() == plain, f"{sentence!r} is tokenized unlike 'a red circle'"
-
-
-def test_punctuation_within_a_word_stays():
-    assert split_words("It's a state-of-the-art, 'half-red' CIRCLE!") == ["it's", "a", "state-of-the-art", "half-red", "circle"], (
-        "split_words should strip punctuation around words only"
-    )
 
 
 def test_an_unknown_word_is_named_with_a_near_one(tokenizer):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import check, randomised
+from helpers import check, randomised, seeded
 
 from tinyclip.clip import CLIP, l2_normalise
 from tinyclip.config import CLIPConfig, ImageConfig, TextConfig, TrainConfig
@@ -316,17 +316,29 @@ def test_loss_of_takes_the_runs_loss_and_its_positives(batch):
             )
 
 
+@pytest.mark.exercise("7.4")
 def test_floor_of_is_half_the_mean_log_count_of_each_direction():
-    positives = np.array([[1, 1, 1], [0, 1, 0], [0, 1, 1]], bool)  # rows hold 3, 1, 2 and columns 1, 3, 2
-    lopsided = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 1]], bool)  # rows 3, 1, 1 and columns 1, 2, 2
-    check("floor_of", floor_of(jnp.asarray(positives)), np.float32((math.log(3) + math.log(2)) / 3), 1e-6)
-    rows, columns = math.log(3) / 3, 2 * math.log(2) / 3
-    check("floor_of a lopsided truth", floor_of(jnp.asarray(lopsided)), np.float32((rows + columns) / 2), 1e-6, mistakes={
-        "this is the direction from picture to text alone": np.float32(rows),
-        "this is the direction from text to picture alone": np.float32(columns),
-        "did you forget to average the two directions?": np.float32(rows + columns),
-    })  # fmt: skip
-    check("floor_of distinct captions", floor_of(jnp.eye(7, dtype=bool)), np.float32(0), 0, "each caption is true of one picture: no floor")
+    distinct, alike = jnp.asarray(np.eye(3, dtype=bool)), jnp.asarray(np.ones((3, 3), bool))
+    check("floor_of distinct captions", floor_of(distinct), np.float32(0), 0, "each caption is true of one picture: no floor")
+    check("floor_of equal captions", floor_of(alike), np.float32(math.log(3)), 1e-6, "each of 3 pictures must guess among 3: ln 3")
+    lopsided = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 1]], bool)
+    want = (math.log(3) / 3 + 2 * math.log(2) / 3) / 2
+    hint = "pictures have 3, 1, 1 true captions, and captions are true of 1, 2, 2 pictures"
+    check(f"floor_of {lopsided.astype(int).tolist()}", floor_of(jnp.asarray(lopsided)), np.float32(want), 1e-6, hint)
+
+
+@pytest.mark.exercise("7.4")
+def test_floor_of_counts_extra_captions_for_pictures_only():
+    pictures, captions = 4, 7
+    positives = np.eye(pictures, captions, dtype=bool) | (seeded(1).random((pictures, captions)) < 0.3)
+    positives[0, 5] = positives[2, 1] = True
+    positives[:, 6] = False
+    rows = [math.log(sum(row)) for row in positives.tolist()]
+    columns = [math.log(sum(row[j] for row in positives.tolist())) for j in range(pictures)]
+    of_pictures, of_captions = (", ".join(f"{x:.4g}" for x in logs) for logs in (rows, columns))
+    hint = f"the logarithms are {of_pictures} of the pictures and {of_captions} of their own captions"
+    want = np.float32((sum(rows) + sum(columns)) / (2 * pictures))
+    check(f"floor_of {pictures} pictures and {captions} captions", floor_of(jnp.asarray(positives)), want, 1e-6, hint)
 
 
 def test_make_model_gives_the_model_with_these_parameters():

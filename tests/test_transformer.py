@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import call, check, check_gradients, differs, numbers, randomised
+from helpers import call, check, check_gradients, differs, equals, numbers, randomised, seeded
 
 from tinyclip.transformer import MLP, Attention, Block, LayerNorm, Linear, at_least_float32, gelu, quick_gelu
 
 B, T, D, H, F = 5, 7, 12, 3, 20  # batch, tokens, width, heads (of 4 numbers each), hidden width of the MLP
-RNG = np.random.default_rng(0)
+RNG = seeded()
 X = RNG.normal(size=(B, T, D)).astype(np.float32)
 CAUSAL = np.array([[j <= i for j in range(T)] for i in range(T)])
 
@@ -151,43 +151,42 @@ def a_norm(eps=1e-5):
     return norm, numbers(norm)
 
 
-@pytest.mark.parametrize("shape", [(D,), (B, D), (B, T, D)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(D,), *(pytest.param(s, marks=pytest.mark.exercise("4.2")) for s in ((B, T, D), (B, D)))], ids=str
+)
 def test_layer_norm_is_the_formula_for_every_token_alone(shape):
     norm, p = a_norm()
-    x = (2 * RNG.normal(size=shape) + 0.7).astype(np.float32)
-    unbiased = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-5) * p["scale"] + p["bias"]
-    check("LayerNorm", norm(jnp.asarray(x)), layer_norm_by_formula(x, **p), 1e-5, mistakes={
-        "did you forget the bias?": layer_norm_by_formula(x, p["scale"], 0),
-        "did you forget the scale?": layer_norm_by_formula(x, 1, p["bias"]),
-        "did you normalise over the batch instead of each token?": layer_norm_by_formula(x, **p, axis=0),
-        "did you divide the variance by D - 1 instead of D?": unbiased,
-    })  # fmt: skip
+    x = (2 * seeded(1).normal(size=shape) + 0.7).astype(np.float32)
+    hint = "every token by itself: its D numbers to mean 0 and variance 1, then scale and bias"
+    check(f"LayerNorm of {shape}", norm(jnp.asarray(x)), layer_norm_by_formula(x, **p), 1e-5, hint)
 
 
+@pytest.mark.exercise("4.2")
 def test_layer_norm_uses_its_eps_inside_the_root():
-    norm, p = a_norm()
-    x = (0.003 * RNG.normal(size=(B, D))).astype(np.float32)  # of variance 9e-6, as small as eps
-    outside = (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + 1e-5) * p["scale"] + p["bias"]
-    check("LayerNorm of nearly equal numbers", norm(jnp.asarray(x)), layer_norm_by_formula(x, **p), 1e-5, "is eps 1e-5?", mistakes={
-        "eps is 1e-6, Flax's default: CLIP has 1e-5": layer_norm_by_formula(x, **p, eps=1e-6),
-        "eps belongs to the variance, under the root": outside,
-    })  # fmt: skip
-    other, p = a_norm(eps=1e-3)
-    check(
-        "LayerNorm with eps 1e-3", other(jnp.asarray(x)), layer_norm_by_formula(x, **p, eps=1e-3), 1e-5, "is eps taken from the argument?"
-    )
+    x = (0.003 * seeded(2).normal(size=(B, D))).astype(np.float32)  # of variance 9e-6, as small as eps
+    for eps in (1e-5, 1e-3):
+        norm, p = a_norm(eps=eps)
+        hint = f"the variance is about 0.000009 here, and eps is {eps:g}: it keeps the root away from 0"
+        check(f"LayerNorm of nearly equal numbers, eps {eps:g}", norm(jnp.asarray(x)), layer_norm_by_formula(x, **p, eps=eps), 1e-5, hint)
 
 
+@pytest.mark.exercise("4.2")
 def test_layer_norm_keeps_its_precision_when_the_mean_is_1000():
     norm, p = a_norm()
-    x = (RNG.normal(size=(B, D)) + 1000).astype(np.float32)
-    check(
-        "LayerNorm of numbers around 1000",
-        norm(jnp.asarray(x)),
-        layer_norm_by_formula(x, **p),
-        5e-4,
-        "is the variance E[x²] - E[x]²? It cancels",
-    )
+    x = (seeded(3).normal(size=(B, D)) + 1000).astype(np.float32)
+    hint = "the variance is 1, and the mean of x² is a million: float32 has 7 digits"
+    check("LayerNorm of numbers around 1000", norm(jnp.asarray(x)), layer_norm_by_formula(x, **p), 5e-4, hint)
+
+
+@pytest.mark.exercise("4.2")
+def test_layer_norm_of_float16_is_float16_and_exact_inside():
+    """Their squares are above float16's largest number, 65,504."""
+    norm, p = a_norm()
+    x = jnp.asarray(seeded(4).choice([-1, 1], size=(B, D)) * seeded(5).uniform(400, 900, size=(B, D)), jnp.float16)
+    got = norm(x)
+    equals("the dtype of LayerNorm of float16", str(getattr(got, "dtype", type(got).__name__)), "float16", "what goes in as x comes out as y")
+    hint = "in float16 their squares, above 65504, are infinite: mean and variance are taken in float32"
+    check("LayerNorm of float16 numbers of many hundreds", got, layer_norm_by_formula(np.asarray(x, np.float32), **p), 2**-9, hint)
 
 
 def test_layer_norm_takes_its_statistics_in_float32_even_in_bfloat16():
@@ -222,7 +221,7 @@ def attention_by_loops(p, queries, tokens, mask=None, scale=(D // H) ** -0.5):
     return heads @ p["out"]["kernel"] + p["out"]["bias"], weights
 
 
-R = 4
+R = 6
 QUERIES = RNG.normal(size=(B, R, D)).astype(np.float32)
 MASKS = {
     "no mask": None,
@@ -231,22 +230,47 @@ MASKS = {
 }
 
 
+def two(name, result):
+    """What an attention returns, if it is a pair."""
+    given = type(result).__name__
+    assert isinstance(result, tuple) and len(result) == 2, f"{name}: want two results, the attended rows and the weights, got {given}"
+    return result
+
+
+@pytest.mark.exercise("4.3")
 @pytest.mark.parametrize("name", MASKS)
 def test_attention_is_softmax_of_q_k_over_root_k_times_v(name):
     attention, mask = an_attention(), MASKS[name]
-    p = numbers(attention)
-    out, weights = call(attention, jnp.asarray(QUERIES), jnp.asarray(X), mask if mask is None else jnp.asarray(mask))
-    want, want_weights = attention_by_loops(p, QUERIES, X, mask)
-    wrong = {
-        "did you forget to divide by √K?": attention_by_loops(p, QUERIES, X, mask, 1.0)[1],
-        "did you divide by √D instead of √K?": attention_by_loops(p, QUERIES, X, mask, D**-0.5)[1],
-    }
-    if mask is not None:
-        wrong["did you forget the mask?"] = attention_by_loops(p, QUERIES, X)[1]
-        if (~mask).any(-1).all():  # turned round, every row still has a token to look at
-            wrong["is the mask turned round? True means: may look"] = attention_by_loops(p, QUERIES, X, ~mask)[1]
-    check("attention weights", weights, want_weights, 1e-5, mistakes=wrong)
-    check("attention", out, want, 1e-5, mistakes={"did you forget the output's bias?": want - p["out"]["bias"]})
+    result = call(attention, jnp.asarray(QUERIES), jnp.asarray(X), mask if mask is None else jnp.asarray(mask))
+    out, weights = two(f"attention with {name}", result)
+    want, want_weights = attention_by_loops(numbers(attention), QUERIES, X, mask)
+    check(f"attention weights (B, H, R, T) with {name}", weights, want_weights, 1e-5, "softmax(q kᵀ / √K) over the T tokens, where the mask allows")
+    check(f"attention with {name}", out, want, 1e-5, "the weights are right: what is left is the weighted values, head beside head, and `out`")
+
+
+@pytest.mark.exercise("4.3")
+def test_attention_weights_of_a_query_sum_to_1_and_are_0_where_it_may_not_look():
+    x = jnp.asarray(100 * X)  # scores of many hundreds
+    _, weights = two("attention", call(an_attention(), x, x, jnp.asarray(CAUSAL)))
+    check("attention weights of large scores, summed over the tokens", weights.sum(-1), np.ones((B, H, T), np.float32), 1e-6)
+    ahead = np.asarray(weights)[:, :, ~CAUSAL]
+    check("attention weights where the mask forbids to look", ahead, np.zeros_like(ahead), 0, "exactly 0, however large the scores are")
+
+
+@pytest.mark.exercise("4.3")
+def test_attention_in_bfloat16_takes_its_softmax_in_float32():
+    """Numbers so small and whole that bfloat16 holds every product and score exactly: only the softmax can round."""
+    rng, attention = seeded(6), an_attention(dtype=jnp.bfloat16)
+    for layer in (attention.query, attention.key):
+        kernel = np.zeros((D, D))
+        kernel[rng.permutation(D), np.arange(D)] = rng.choice([-1, 1], size=D)
+        layer.kernel[...], layer.bias[...] = jnp.asarray(kernel, jnp.bfloat16), jnp.zeros(D, jnp.bfloat16)
+    x = rng.integers(-1, 2, size=(B, T, D))
+    out, weights = two("attention in bfloat16", attention(jnp.asarray(x, jnp.bfloat16), jnp.asarray(x, jnp.bfloat16)))
+    kinds = [str(getattr(a, "dtype", type(a).__name__)) for a in (out, weights)]
+    equals("the dtypes of attention's result and weights in bfloat16", kinds, ["bfloat16", "float32"], "bfloat16 has 3 digits")
+    hint = "bfloat16 has 3 digits: the softmax is taken in float32"
+    check("attention weights in bfloat16", weights, attention_by_loops(numbers(attention), x, x)[1], 1e-6, hint)
 
 
 def test_attention_with_a_square_causal_mask_looks_back_and_not_ahead():
@@ -256,16 +280,6 @@ def test_attention_with_a_square_causal_mask_looks_back_and_not_ahead():
     check("attention weights under a causal mask", weights, attention_by_loops(p, X, X, CAUSAL)[1], 1e-5, mistakes={
         "is the mask transposed? Row i says where query i may look": attention_by_loops(p, X, X, CAUSAL.T)[1],
     })  # fmt: skip
-
-
-def test_attention_weights_of_a_query_sum_to_1_and_are_0_where_it_may_not_look():
-    _, weights = call(an_attention(), jnp.asarray(100 * X), jnp.asarray(100 * X), jnp.asarray(CAUSAL))  # scores of many hundreds
-    check(
-        "attention weights, summed over the keys", weights.sum(-1), np.ones((B, H, T), np.float32), 1e-6, "is the softmax over the queries?"
-    )
-    assert float(weights.min()) >= 0, f"attention weights: none may be negative, got {weights.min()}"
-    ahead = np.asarray(weights)[:, :, ~CAUSAL]
-    assert (ahead == 0).all(), f"attention weights: exactly 0 where the mask forbids, got {ahead.max()}: is the mask's number too small?"
 
 
 def test_a_key_bias_cannot_matter():

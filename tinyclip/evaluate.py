@@ -72,7 +72,10 @@ def linear_probe(
     answers: Int[np.ndarray, "b"],
     ridge: float = 1e-3,
 ) -> float:
-    """Accuracy of the best linear reading of a label from frozen embeddings, by ridge regression to one-hot targets in closed form. Lesson 11."""
+    """Accuracy of the best linear reading of a label from frozen embeddings, by ridge regression to one-hot targets in closed form. Lesson 11.
+
+    `ridge` is per example: it is multiplied by their number.
+    """
     x = np.concatenate([train, np.ones((len(train), 1))], axis=1).astype(np.float64)
     y = np.eye(labels.max() + 1)[labels]
     weights = np.linalg.solve(x.T @ x + ridge * len(x) * np.eye(x.shape[1]), x.T @ y)  # (E + 1, classes)

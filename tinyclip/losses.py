@@ -34,6 +34,7 @@ def contrastive_loss(
 
     `image_embeddings[i]` and `text_embeddings[i]` belong together; texts after the first B are extra negatives, which have no picture of
     their own. `positives[i, j]` = caption j is true of picture i: true captions then share the target instead of being false negatives.
+    Similarities are taken in at least float32.
     """
     images, texts = at_least_float32(image_embeddings), at_least_float32(text_embeddings)
     B, M = len(images), len(texts)

@@ -12,9 +12,9 @@ BLOCK = 65_536  # rows scored at once: memory for the scores stays small, howeve
 
 
 def nearest(query: Float[np.ndarray, "E"], gallery: Float[np.ndarray, "G E"], k: int) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """The k rows of the gallery with the largest dot product, best first, and these products; exact, ties by lower index. Lesson 00.
+    """The k rows of the gallery with the largest dot product, best first, and these products; exact, ties by lower index. Lessons 00 and 11.
 
-    k larger than the gallery gives the whole gallery.
+    k larger than the gallery gives the whole gallery. It is scored a block of rows at a time: memory stays small, however large it is.
     """
     rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
     for start in range(0, len(gallery), BLOCK):

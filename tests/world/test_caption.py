@@ -6,6 +6,7 @@ from itertools import pairwise, product
 import jax
 import numpy as np
 import pytest
+from helpers import equals, seeded
 
 from tinyclip.world import WORLDS, get_world
 from tinyclip.world.caption import Grammar, Slot
@@ -212,5 +213,34 @@ def test_a_grammar_knows_its_words_and_its_longest_sentence():
     assert grammar.words == expected, f"the words should be those of templates and phrases, sorted, not {grammar.words}"
     assert grammar.longest == 9, f"'as dark as night and as dark as night' has 9 words, longest is {grammar.longest}"
     assert grammar.said("a {thing}").tolist() == [False, True], "said() should mark the factors of the template's slots"
-    assert grammar.describe(np.array([0, 2])) == "a pot that is dark", "describe should take the first template and the first phrases"
-    assert grammar.describe(np.array([1, 0]), "{tone} and {tone}") == "pale and pale", "describe should take the template that is given"
+
+
+@pytest.mark.exercise("2.3")
+def test_a_scene_is_described_by_the_usual_phrases_in_the_template():
+    grammar = small_grammar()
+    first = "the first template, and of each value the first phrase"
+    equals("describe of a pale cup, [1, 0]", grammar.describe(np.array([1, 0])), "a cup that is pale", first)
+    equals("describe of a dark pot, [0, 2]", grammar.describe(np.array([0, 2])), "a pot that is dark", first)
+    equals("describe of a pale cup in '{tone} and {tone}'", grammar.describe(np.array([1, 0]), "{tone} and {tone}"), "pale and pale")
+
+
+@pytest.mark.exercise("2.3")
+def test_any_grammar_describes_as_a_loop_over_its_template_does():
+    random = seeded(1)
+    made_up = iter(random.permutation([a + b + c + d for a in "bdfg" for b in "aeiou" for c in "klmn" for d in "aeiou"]).tolist())
+    columns = random.permutation(4).tolist()  # of which the last is told by no slot
+    phrases = [tuple((next(made_up), f"{next(made_up)} {next(made_up)}") for _ in range(values)) for values in (3, 2, 4)]
+    slots = {key: Slot(column, ways) for key, column, ways in zip(("how", "what", "where"), columns, phrases, strict=False)}
+    templates = (("the {what} is {how} {where}", 1), ("{where} lies a {how} {what}", 3))
+    grammar = Grammar(4, slots, templates)
+    for template in (None, templates[1][0], templates[0][0]):
+        for _ in range(3):
+            values = [int(random.integers(n)) for n in (3, 2, 4)]
+            meaning = np.zeros(4, int)
+            meaning[columns[:3]] = values
+            words = (template or templates[0][0]).split()
+            for key, ways, value in zip(("{how}", "{what}", "{where}"), phrases, values, strict=True):
+                words[words.index(key)] = ways[value][0]
+            given = f" in {template!r}" if template else ""
+            told = ", ".join(f"{key} in column {slot.column}" for key, slot in slots.items())
+            equals(f"describe of {meaning.tolist()}{given} ({told})", grammar.describe(meaning, template), " ".join(words))

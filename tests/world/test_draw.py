@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import check, seeded
 
 from tinyclip.world import get_world
 from tinyclip.world.draw import DISTANCES, backdrop, box, circle, coverage, ellipse, masks_of, paint, pixel_grid, polygon, segment, wedge
@@ -148,11 +149,74 @@ def test_the_grid_runs_right_and_down_from_pixel_centre_to_pixel_centre():
     )
 
 
+@pytest.mark.exercise("2.1")
 def test_coverage_is_a_half_on_the_edge_and_full_half_a_pixel_inside():
     pixel = 2 / 5
-    distance = jnp.asarray(np.tile(np.array([-2, -0.5, 0, 0.25, 0.5], np.float32) * pixel, (5, 1)))
-    cover = np.asarray(coverage(distance))[0]
-    assert np.allclose(cover, [1, 1, 0.5, 0.25, 0], atol=1e-6), f"coverage over an edge is {cover}, not a ramp one pixel wide"
+    ramp = np.array([0.0, -0.25, 0.25, -2, 2])  # in pixels
+    want = np.array([0.5, 0.75, 0.25, 1, 0])
+    got = coverage(jnp.asarray(np.tile(ramp * pixel, (5, 1)), jnp.float32))
+    if np.shape(got) == (5, 5):
+        for cover, expected, far in zip(np.asarray(got)[0], want, ramp, strict=True):
+            where = f"{abs(far):g} pixels {'inside' if far < 0 else 'outside'}" if far else "on the edge"
+            check(f"coverage of a pixel whose centre is {where}, S = 5", cover, np.float32(expected), 1e-6)
+    check("coverage of 5 equal rows, (S, S) = (5, 5)", got, np.tile(want, (5, 1)), 1e-6)
+
+
+@pytest.mark.exercise("2.1")
+def test_coverage_adds_up_to_the_length_inside():
+    """Below a straight upright edge at x = a, each row of pixels is covered over a length of a + 1."""
+    S, random = 7, seeded(1)
+    axis = (np.arange(S) + 0.5) * 2 / S - 1
+    edges = random.uniform(-0.8, 0.8, size=S)  # one a row
+    got = coverage(jnp.asarray(axis[None, :] - edges[:, None], jnp.float32))
+    check(f"the length covered left of an edge, in each of {S} rows of pixels", np.asarray(got).sum(-1) * (2 / S), edges + 1, 1e-5,
+          "a row is S pixels of width 2 / S")  # fmt: skip
+    slow = [[min(max(0.5 - (x - a) / (2 / S), 0.0), 1.0) for x in axis] for a in edges]
+    check(f"coverage left of an edge, (S, S) = {(S, S)}", got, np.array(slow), 1e-5)
+
+
+@pytest.mark.exercise("2.2")
+def test_the_distance_to_a_box_in_numbers():
+    cases = (("beside", (0.9, 0.1), 0.4), ("below", (0.3, 0.8), 0.6), ("beyond a corner of", (0.8, -0.6), 0.5), ("within", (0.1, 0.15), -0.05))
+    for place, point, want in cases:
+        got = box(*(jnp.full((4, 4), v, jnp.float32) for v in point), 0.5, 0.2)
+        name = f"box at {point}, {place} a box of width 0.5 and height 0.2"
+        if np.shape(got) == (4, 4):
+            check(name, np.asarray(got)[0, 0], np.float32(want), 1e-6)
+        check(f"{name}, 4 by 4 times", got, np.full((4, 4), want), 1e-6)
+
+
+def to_box(x, y, w, h, corner=0.0):
+    """The distance to a box, point by point: inside to the nearest of four edges, outside to the nearest point of the box."""
+    w, h = w - corner, h - corner
+    if -w <= x <= w and -h <= y <= h:
+        return -min(w - x, w + x, h - y, h + y) - corner
+    return np.hypot(x - min(max(x, -w), w), y - min(max(y, -h), h)) - corner
+
+
+@pytest.mark.exercise("2.2")
+@pytest.mark.parametrize("rounded", [False, True], ids=["sharp", "rounded"])
+def test_the_distance_to_a_box_is_that_to_its_nearest_point(rounded):
+    random = seeded(2)
+    w, h = (float(v) for v in random.uniform([0.5, 0.2], [0.7, 0.3]))
+    corner = float(random.uniform(0.1, 0.15)) if rounded else 0.0
+    u, v = random.uniform(0.1, 0.9, size=(2, 4, 4))
+    signs = np.resize([1, -1], (4, 4)), np.resize([1, 1, -1, -1], (4, 4))  # four quadrants
+    kind = "a rounded box" if rounded else "a box"
+    flat_w, flat_h = w - corner, h - corner
+    places = {
+        "beside": (w + u, v * flat_h),
+        "below and above": (u * flat_w, h + v),
+        "within": (u * flat_w, v * flat_h),
+        "beyond the corners of": (w + u, h + v),
+        "around": (w * 2 * u, h * 2 * v),
+    }
+    for place, (x, y) in places.items():
+        x, y = np.float32(x * signs[0]), np.float32(y * signs[1])
+        got = box(jnp.asarray(x), jnp.asarray(y), w, h, corner) if rounded else box(jnp.asarray(x), jnp.asarray(y), w, h)
+        want = np.array([[to_box(float(a), float(b), w, h, corner) for a, b in zip(*row, strict=True)] for row in zip(x, y, strict=True)])
+        size = f"width {w:.2f}, height {h:.2f}" + (f", corner {corner:.2f}" if rounded else "")
+        check(f"box at 16 points {place} {kind} ({size})", got, want, 1e-5)
 
 
 def test_paint_blends_by_coverage():
@@ -165,10 +229,6 @@ def test_paint_blends_by_coverage():
 def test_distances_of_the_primitives_are_exact():
     cases = [
         ("circle", circle, {"radius": 0.5}, (0.6, 0.8), 0.5),
-        ("box beside", box, {"width": 0.5, "height": 0.2}, (0.9, 0.1), 0.4),
-        ("box at a corner", box, {"width": 0.5, "height": 0.2}, (0.8, -0.6), 0.5),
-        ("box within", box, {"width": 0.5, "height": 0.2}, (0.1, 0.15), -0.05),
-        ("rounded box", box, {"width": 0.5, "height": 0.5, "corner": 0.2}, (0.7, 0.7), np.hypot(0.4, 0.4) - 0.2),
         ("segment beside", segment, {"start": (0.0, 0.0), "end": (1.0, 0.0), "radius": 0.1}, (0.5, 0.4), 0.3),
         ("segment beyond", segment, {"start": (0.0, 0.0), "end": (1.0, 0.0), "radius": 0.1}, (1.3, 0.4), 0.4),
         ("ellipse to the right", ellipse, {"width": 0.5, "height": 0.25}, (0.5, 0.0), 0.0),

@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import check, seeded
 
 from tinyclip.errors import UserError
 from tinyclip.world import WORLDS, get_world, read_anywhere
+from tinyclip.world.caption import Grammar
 from tinyclip.world.scene import ANY
-from tinyclip.world.worlds import TURNED
+from tinyclip.world.worlds import TURNED, World
 
 CONVERSE = {ANY: ANY, 0: 1, 1: 0, 2: 3, 3: 2}
 
@@ -38,6 +40,55 @@ def test_truth_is_what_a_slow_loop_finds(name):
     assert fast.shape == slow.shape, f"{name}: true_of has shape {fast.shape}, not (scenes, captions) = {slow.shape}"
     assert (fast == slow).all(), f"{name}: true_of disagrees with a plain loop for scene, caption {np.argwhere(fast != slow)[0]}"
     assert 0.05 < slow.mean() < 0.95, "this test compares hardly anything true, or hardly anything false"
+
+
+def a_world(turn=None):
+    """A world of three factors of which only the truth is asked."""
+    nothing = np.zeros((0, 3), int)
+    return World("a world", Grammar(3, {}, ()), nothing, nothing, looks=0, render=lambda scenes, size: None, turn=turn)
+
+
+def backwards(meaning):
+    """The second reading of a scene: a, b, c is also c, b, a."""
+    return jnp.asarray(meaning)[..., ::-1]
+
+
+def true_slowly(said, meaning, turned):
+    return np.array([
+        [any(all(word in (ANY, v) for word, v in zip(words, way, strict=True)) for way in ([scene, scene[::-1]] if turned else [scene]))
+         for words in said.tolist()] for scene in meaning.tolist()
+    ])  # fmt: skip
+
+
+@pytest.mark.exercise("2.4")
+@pytest.mark.parametrize("turned", [False, True], ids=["one reading", "two readings"])
+def test_a_caption_is_true_where_all_that_it_says_fits_one_reading(turned):
+    world = a_world(backwards if turned else None)
+    scenes = np.array([[0, 1, 2], [2, 1, 1], [0, 2, 2], [1, 1, 0]])
+    said = np.array([[0, 1, 2], [0, ANY, 2], [ANY, ANY, ANY], [2, 1, 0], [0, 1, 0], [1, ANY, ANY]])
+    want = np.array([[1, 1, 1, turned, 0, 0], [0, 0, 1, 0, 0, turned], [0, 1, 1, 0, 0, 0], [0, 0, 1, 0, 0, 1]], bool)
+    got = world.true_of(jnp.asarray(said), jnp.asarray(scenes))
+    ways = " (a scene a, b, c is also c, b, a)" if turned else ""
+    if np.shape(got) == want.shape:
+        for i, j in ((0, 0), (1, 0), (0, 4), (2, 1), (0, 3), (1, 5)):
+            name = f"true_of: is {said[j].tolist()} true of {scenes[i].tolist()} (1 or 0){ways}"
+            check(name, np.asarray(got)[i, j], want[i, j], 0, "-1 leaves a factor open")
+    check(f"true_of of 4 scenes and 6 captions{ways}", got, want, 0)
+
+
+@pytest.mark.exercise("2.4")
+@pytest.mark.parametrize("turned", [False, True], ids=["one reading", "two readings"])
+def test_the_table_of_truth_is_what_a_loop_finds(turned):
+    random, world = seeded(1), a_world(backwards if turned else None)
+    meaning = random.integers(3, size=(4, 3))
+    said = np.where(random.random((6, 3)) < 0.4, ANY, random.integers(3, size=(6, 3)))
+    said[:4:2], said[1:4:2] = meaning[:4:2], meaning[1:4:2, ::-1]
+    said[3, 1] = ANY
+    ways = "two readings" if turned else "one reading"
+    want = true_slowly(said, meaning, turned)
+    check(f"true_of of 4 scenes and 6 captions, {ways}", world.true_of(jnp.asarray(said), jnp.asarray(meaning)), want, 0)
+    if turned:
+        check(f"true_of of 4 scenes and 6 captions, {ways}, inside jax.jit", jax.jit(world.true_of)(said, meaning), want, 0)
 
 
 @pytest.mark.parametrize("name", WORLDS)

@@ -49,7 +49,7 @@ def layer_norm_backward(dy: Float[Array, "*B D"], saved: Saved) -> tuple[Float[A
     δr = -r³ mean(c δc), so δn = r δc - c r³ mean(c δc) = r (δc - n mean(n δc)). The map from δc to δn is symmetric, so the same map takes
     dn to dc; and so is the one that takes the mean off: dx = dc - mean(dc). Since n has mean 0, together
     dx = r (dn - mean(dn) - n mean(n dn)): neither a shift nor a stretch of a token can change the loss, and the gradient has no part in
-    either direction.
+    either direction. `saved` holds n as normalised, r as inverse, and params.
     """
     n, r = saved["normalised"], saved["inverse"]
     tokens = tuple(range(dy.ndim - 1))

@@ -26,7 +26,7 @@ def cross_entropy(logits: Float[Array, "B M"], targets: Float[Array, "B M"]) -> 
 def cross_entropy_backward(saved: Saved) -> Float[Array, "B M"]:
     """log p_j = x_j - log Σ e^x, so δ(log p_j) = δx_j - Σ_k p_k δx_k. Weighted with targets that sum to 1: dx = (p - target) / B.
 
-    What was predicted minus what is true: the simplest gradient there is.
+    What was predicted minus what is true: the simplest gradient there is. `saved` holds p and the shared-out targets, each (B, M).
     """
     return (saved["p"] - saved["targets"]) / len(saved["p"])
 
@@ -56,7 +56,8 @@ def contrastive_loss(
 def contrastive_loss_backward(saved: Saved) -> tuple[Float[Array, "B E"], Float[Array, "M E"], Scalar]:
     """dlogits is half of each direction's, the second turned back; texts without a picture were asked in the first alone.
 
-    With logits = s I Tᵀ: dI = s dlogits T, dT = s dlogitsᵀ I, and ds = Σ dlogits ∘ (I Tᵀ).
+    With logits = s I Tᵀ: dI = s dlogits T, dT = s dlogitsᵀ I, and ds = Σ dlogits ∘ (I Tᵀ). `saved` holds images, texts, logit_scale and cosines,
+    and as rows and columns what `cross_entropy` saved of the two directions.
     """
     images, texts, scale = saved["images"], saved["texts"], saved["logit_scale"]
     dlogits = cross_entropy_backward(saved["rows"]) / 2  # (B, M)
@@ -90,7 +91,10 @@ def sigmoid_loss(
 
 
 def sigmoid_loss_backward(saved: Saved) -> tuple[Float[Array, "B E"], Float[Array, "M E"], Scalar, Scalar]:
-    """The slope of log(1 + e^-x) is -sigmoid(-x), so dl = -z sigmoid(-z l) / B; from there as in the contrastive loss, and dbias = Σ dl."""
+    """The slope of log(1 + e^-x) is -sigmoid(-x), so dl = -z sigmoid(-z l) / B; from there as in the contrastive loss, and dbias = Σ dl.
+
+    `saved` holds images, texts, logit_scale, cosines, logits (all B M of them) and signs, the z.
+    """
     images, texts, scale, signs = saved["images"], saved["texts"], saved["logit_scale"], saved["signs"]
     dlogits = -signs * sigmoid(-signs * saved["logits"]) / len(images)
     dscale, dbias = (dlogits * saved["cosines"]).sum(), dlogits.sum()

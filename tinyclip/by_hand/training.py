@@ -73,7 +73,7 @@ def decays(path: tuple, leaf: Array) -> bool:
 
 
 def learning_rate(step: int, run: TrainConfig) -> float:
-    """Linear warm-up from 0, then half a cosine down to 0. `step` counts from 0."""
+    """Linear warm-up from 0, for at most half of the run, then half a cosine down to 0. `step` counts from 0."""
     warmup = min(run.warmup, run.steps // 2)
     if step < warmup:
         return run.learning_rate * step / warmup
