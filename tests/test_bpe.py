@@ -4,10 +4,12 @@ import html
 import json
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers import equals, seeded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -159,9 +161,83 @@ def test_a_word_never_seen_falls_into_pieces_and_not_into_an_error(small):
     assert small.decode(small.encode("A rhinoceros \N{RHINOCEROS}!")) == "a rhinoceros \N{RHINOCEROS}!"
 
 
-def test_the_two_joins_agree():
-    for word, pair in (("aaa", ("a", "a")), ("aaaa", ("a", "a")), ("abab", ("a", "b")), ("ba", ("a", "b")), ("", ("a", "b"))):
-        assert join(list(word), pair) == joined_naively(word, pair), f"join({word!r}, {pair})"
+# One merge.
+
+
+def check_join(symbols, pair, expected, hint=""):
+    """Names no type of sequence: any may be given."""
+    equals(f"join of {' · '.join(symbols) or 'no symbols'} with the pair {' · '.join(pair)}", join(symbols, pair), expected, hint)
+
+
+@pytest.mark.exercise("3.2")
+def test_every_occurrence_of_a_pair_is_joined_from_the_left():
+    check_join(["l", "o", "w</w>"], ("l", "o"), ["lo", "w</w>"])
+    check_join(["a", "b", "c", "a", "b"], ("a", "b"), ["ab", "c", "ab"])
+    check_join(["a", "a", "a"], ("a", "a"), ["aa", "a"], "a symbol that has been joined is used up")
+    check_join(["a"] * 4, ("a", "a"), ["aa", "aa"])
+
+
+@pytest.mark.exercise("3.2")
+def test_what_is_no_pair_stays_as_it_is():
+    check_join(["b", "a"], ("a", "b"), ["b", "a"])
+    check_join(["ab", "c"], ("a", "bc"), ["ab", "c"], "a pair is two symbols")
+    check_join(["a"], ("a", "b"), ["a"])
+    check_join([], ("a", "b"), [])
+    given = ["a", "b", "a", "b"]
+    join(given, ("a", "b"))
+    equals("the list that was given to join, afterwards", given, ["a", "b", "a", "b"])
+
+
+@pytest.mark.exercise("3.2")
+def test_any_symbols_are_joined_as_in_a_list_that_shrinks():
+    random = seeded(1)
+    letters = [str(letter) for letter in random.permutation(list("cdefghijklmnopqrstuvwxyz"))[:2]]
+    for kind in (list, tuple):
+        symbols = [str(symbol) for symbol in random.choice([*letters, "".join(letters)], size=17)]
+        for pair in ((letters[0], letters[0]), tuple(letters), (letters[1], "".join(letters))):
+            check_join(kind(symbols), pair, joined_naively(symbols, pair))
+
+
+# A word read with the merges.
+
+
+@pytest.mark.exercise("3.3")
+def test_of_several_known_pairs_the_one_learned_first_is_joined():
+    tokenizer = BPE((("l", "o"), ("o", "w"), ("e", "r</w>"), ("h", "e"), ("t", "h"), ("t", "he"), ("he", "r</w>")))
+    for word, symbols in (("lower", ["lo", "w", "er</w>"]), ("then", ["the", "n</w>"]), ("her", ["h", "er</w>"]), ("x", ["x</w>"])):
+        name = f"symbols of {word!r}, merges {', '.join('·'.join(pair) for pair in tokenizer.merges)}"
+        equals(name, tokenizer.symbols(word), symbols)
+    equals("symbols of 'aaaa', merge a·a", BPE((("a", "a"),)).symbols("aaaa"), ["aa", "a", "a</w>"], "the last symbol is a</w>")
+
+
+@pytest.mark.exercise("3.3")
+def test_without_merges_a_word_is_its_bytes_and_a_special_token_stays_whole():
+    equals("symbols of 'cat', no merges", BPE(()).symbols("cat"), ["c", "a", "t</w>"])
+    equals("symbols of 'é', no merges", BPE(()).symbols("é"), ["Ã", "©</w>"], "é is two bytes, 195 and 169, written Ã and ©")
+    for special in (bpe.START, bpe.END):
+        equals(f"symbols of {special!r}, no merges", BPE(()).symbols(special), [special], "a special token is one symbol")
+
+
+@pytest.mark.exercise("3.3")
+def test_any_merges_are_applied_lowest_rank_first():
+    random = seeded(2)
+    pool, merges = ["a", "b", "c", "a</w>", "b</w>", "c</w>"], []
+    while len(merges) < 14:
+        first, second = (pool[i] for i in random.integers(len(pool), size=2))
+        if WORD_END not in first and first + second not in pool and len(first + second) < 9:
+            merges.append((first, second))
+            pool.append(first + second)
+    tokenizer = BPE(tuple(merges))
+    for _ in range(12):
+        word = "".join(random.choice(list("abc"), size=9))
+        symbols = [*word[:-1], word[-1] + WORD_END]
+        while True:
+            ranks = [merges.index(pair) for pair in pairwise(symbols) if pair in merges]
+            if not ranks:
+                break
+            symbols = joined_naively(symbols, merges[min(ranks)])
+        name = f"symbols of {word!r}, merges {', '.join('·'.join(pair) for pair in merges)}"
+        equals(name, tokenizer.symbols(word), symbols, "the pair learned first is joined first")
 
 
 # Words, as CLIP splits them.
@@ -249,7 +325,7 @@ def test_a_vocabulary_of_another_model_is_refused(small):
 
 
 def test_a_row_is_start_words_end_padding(small):
-    rows = small(["a red circle", ""], context=8)
+    rows = replace(small, context=8)(["a red circle", ""])
     ids = small.encode("a red circle")
     assert rows.shape == (2, 8) and rows.dtype == np.int32, f"the rows are {rows.shape} of {rows.dtype}"
     assert rows[0].tolist() == [small.start, *ids, small.end, *[0] * (6 - len(ids))], f"the first row is {rows[0]}"
@@ -269,7 +345,7 @@ def test_a_sentence_too_long_is_an_error_that_says_the_limit(small):
 @quick
 @given(texts, st.integers(2, 9))
 def test_truncation_keeps_the_end_token(small, text, context):
-    row = small([text], context, truncate=True)[0].tolist()
+    row = replace(small, context=context)([text], truncate=True)[0].tolist()
     ids = small.encode(text)[: context - 2]
     assert row[: len(ids) + 2] == [small.start, *ids, small.end], f"{text!r} cut to {context} is {row}"
     assert max(row) == small.end and row.count(small.end) == 1, "the largest id should stand once in each row: at the end token"

@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, takewhile
@@ -32,10 +32,20 @@ _STRAIGHT = str.maketrans("ʼ‘’‚‛“”„‟", "'''''" + '""""')
 
 
 def clean(text: str) -> str:
-    """Lower case, single spaces, straight quotes, composed accents, no HTML codes: CLIP's clean-up, but for the mending of wrong encodings (ftfy)."""
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair has no bytes of its own
+    """Lower case, single spaces, straight quotes, composed accents, no HTML codes: CLIP's clean-up (ftfy's mending, too, where it is installed)."""
+    text = _mend()(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))  # half a surrogate pair has no bytes of its own
     text = html.unescape(html.unescape(text)).translate(_STRAIGHT)
     return " ".join(unicodedata.normalize("NFC", text).split()).lower()
+
+
+@cache
+def _mend() -> Callable[[str], str]:
+    """ftfy's repair of text that was decoded wrongly ("schÃ¶n"), if the `openai` extra is installed."""
+    try:
+        from ftfy import fix_text
+    except ImportError:
+        return str
+    return fix_text
 
 
 @cache
@@ -98,6 +108,7 @@ class BPE:
     """A tokenizer that is nothing but its merges, in the order in which they were learned; V ids, `tokens[i]` the symbol of id i. Lesson 03."""
 
     merges: tuple[Pair, ...]
+    context: int = CLIP_CONTEXT  # T, tokens a sentence may have, start and end included
 
     def __post_init__(self) -> None:
         self.ranks = {pair: rank for rank, pair in enumerate(self.merges)}
@@ -106,15 +117,15 @@ class BPE:
         self.vocab, self.start, self.end = len(self.tokens), len(self.tokens) - 2, len(self.tokens) - 1
 
     @classmethod
-    def from_merges(cls, lines: Iterable[str], vocabulary: str = "") -> "BPE":
+    def from_merges(cls, lines: Iterable[str], vocabulary: str = "", context: int = CLIP_CONTEXT) -> "BPE":
         """From the lines of a published merges.txt. Raises `UserError` for bad lines, or if its vocab.json, as text, has other ids."""
         merges = [tuple(line.split()) for line in lines if line.strip() and "#version" not in line][:CLIP_MERGES]
         known = set(BPE(()).tokens)
         for pair in merges:
             if len(pair) != 2 or not known.issuperset(pair):
-                raise UserError(f"{' '.join(pair)[:80]!r} among the merges is no pair of symbols known by then: is the file out of order?")
+                raise UserError(f"{' '.join(pair)[:80]!r} among the merges is no pair of symbols known by then: the file is out of order.")
             known.add("".join(pair))
-        bpe = cls(tuple(merges))
+        bpe = cls(tuple(merges), context)
         if vocabulary and json.loads(vocabulary) != bpe.ids:
             raise UserError("the vocabulary and the merges give different ids: take both files from the same model.")
         return bpe
@@ -136,8 +147,9 @@ class BPE:
         text = bytes(BYTE_OF.get(char, ord(" ")) for char in "".join(symbols).replace(WORD_END, " "))
         return text.decode("utf-8", "replace").strip()
 
-    def __call__(self, sentences: Sequence[str], context: int = CLIP_CONTEXT, truncate: bool = False) -> Int[np.ndarray, "B T"]:
+    def __call__(self, sentences: Sequence[str], truncate: bool = False) -> Int[np.ndarray, "B T"]:
         """Token ids, (B, T = context) int32, padded with 0. Raises `UserError` for one too long, unless `truncate` cuts it before its end token."""
+        context = self.context
         if isinstance(sentences, str):
             raise TypeError("the tokenizer takes a list of sentences; for one sentence write tokenizer([sentence])")
         rows = np.zeros((len(sentences), context), np.int32)
@@ -148,3 +160,10 @@ class BPE:
             ids = [self.start, *ids[: context - 2], self.end]
             row[: len(ids)] = ids
         return rows
+
+    def to_json(self) -> dict:
+        return {"type": "bpe", "context": self.context, "merges": [" ".join(pair) for pair in self.merges]}
+
+    @classmethod
+    def from_json(cls, data: dict) -> "BPE":
+        return cls.from_merges(data["merges"], context=data["context"])

@@ -5,20 +5,20 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
+from . import published
+from .bpe import BPE
 from .clip import CLIP
 from .config import CLIPConfig
 from .data import normalise
@@ -26,10 +26,12 @@ from .errors import UserError
 from .folder import fit
 from .tokenizer import WordTokenizer
 from .train import make_model
+from .weights import Tensors, dotted, own_names, read_parameters
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "data" / "pretrained"
 CONFIG, WEIGHTS, TOKENIZER, HISTORY = "config.json", "model.safetensors", "tokenizer.json", "history.json"
-BLOCK = 256  # pictures or sentences embedded at once
+BLOCK = 256  # pictures or sentences embedded at once, fewer where the model is large
+LARGE = 1 << 20  # tokens x width that a block of a large model holds
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Bundle:
     """A model, and what turns pictures and sentences into its input. Lesson 11."""
 
     model: CLIP
-    tokenizer: WordTokenizer
+    tokenizer: WordTokenizer | BPE
     name: str = "model"
     trained_on: dict[str, str] = field(default_factory=dict)  # {"world": name} or {"data": folder}, if known
     history: dict[str, Any] = field(default_factory=dict)  # of its training, if known
@@ -61,20 +63,29 @@ class Bundle:
 
     def embed_images(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B E"]:
         """Pictures to unit vectors, in batches. Lesson 00."""
-        return self._embed(lambda part: _encode_image(*nnx.split(self.model), part), images, self.preprocess)
+        block = block_of(self.config.image.tokens * self.config.image.width)
+        return self._embed(lambda part: _encode_image(*nnx.split(self.model), part), images, block, self.preprocess)
 
     def embed_texts(self, sentences: Sequence[str]) -> Float[np.ndarray, "B E"]:
         """Sentences to unit vectors, in batches. Lesson 00. Raises `UserError` for what the tokenizer does not know."""
-        return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences))
+        block = block_of(self.config.text.context * self.config.text.width)
+        return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences), block)
 
-    def _embed(self, encode: Callable[[Any], Array], rows: Any, prepare: Callable[[Any], Any] = lambda rows: rows) -> Float[np.ndarray, "B E"]:
+    def _embed(
+        self, encode: Callable[[Any], Array], rows: Any, size: int, prepare: Callable[[Any], Any] = lambda rows: rows
+    ) -> Float[np.ndarray, "B E"]:
         """In blocks of one shape, the last filled up by repeating its first row: one compilation serves every number of rows."""
         parts = [np.zeros((0, self.config.embed), np.float32)]
-        for start in range(0, len(rows), BLOCK):
-            block = prepare(rows[start : start + BLOCK])
-            missing = BLOCK - len(block) if len(rows) > 1 else 0
+        for start in range(0, len(rows), size):
+            block = prepare(rows[start : start + size])
+            missing = size - len(block) if len(rows) > 1 else 0
             parts.append(np.asarray(encode(np.concatenate([block, np.repeat(block[:1], missing, axis=0)])), np.float32)[: len(block)])
         return np.concatenate(parts)
+
+
+def block_of(numbers: int) -> int:
+    """How many rows are embedded at once: `BLOCK`, or for a large model a smaller power of two, so that few rows need no large block."""
+    return max(8, min(BLOCK, 1 << (LARGE // numbers).bit_length() - 1)) if numbers <= LARGE else 8
 
 
 @jax.jit(static_argnums=0)
@@ -89,7 +100,7 @@ def _encode_text(graphdef: nnx.GraphDef, state: nnx.State, tokens: Int[Array, "B
 
 def flat(params: nnx.State) -> dict[str, Float[np.ndarray, "..."]]:
     """Parameters by dotted name, sorted."""
-    named = {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
+    named = {dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
     return dict(sorted(named.items()))
 
 
@@ -114,6 +125,15 @@ def save_bundle(folder: Path, bundle: Bundle, extra: dict[str, Any] | None = Non
     write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
     write_atomically(folder / TOKENIZER, json.dumps(bundle.tokenizer.to_json()) + "\n")
     write_atomically(folder / WEIGHTS, save(flat(nnx.state(bundle.model, nnx.Param)), metadata={"format": "tinyclip"}))
+
+
+def save_for_hugging_face(folder: Path, bundle: Bundle) -> None:
+    """Write a snapshot that `transformers.CLIPModel.from_pretrained` loads. Raises `UserError` if it has no place for the model. Lesson 18."""
+    files, tensors = published.hugging_face_files(bundle.config, bundle.tokenizer, flat(nnx.state(bundle.model, nnx.Param)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content if isinstance(content, str) else json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
 
 
 def find(name: str | Path) -> Path:
@@ -145,56 +165,37 @@ def read_json(path: Path) -> Any:
     return data
 
 
-def load(name: str | Path) -> Bundle:
-    """A model folder, or the short name of a pretrained model, as a `Bundle`. Lessons 00 and 11.
+def load(name: str | Path, image_size: int | None = None) -> Bundle:
+    """A model as a `Bundle`: a folder of ours, the short name of a pretrained model, or a CLIP as Hugging Face or open_clip publish it.
 
-    Raises `UserError` in one sentence for a folder that is missing, incomplete, damaged, or of another shape than its configuration.
+    A published one keeps its own sizes, activation, tokenizer and pixels' mean and spread; `image_size` resizes the positions of its patches to
+    pictures of another side. Raises `UserError` in one sentence for a folder that is missing, incomplete, damaged, or of another shape than
+    its configuration. Lessons 00, 11 and 18.
     """
     folder = find(name)
+    config_data = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    if published.is_published(folder, config_data):
+        config, params, tokenizer = published.read(folder, config_data, image_size)
+        return Bundle(make_model(config, params), tokenizer, folder.resolve().name)
     config_data, words = read_json(folder / CONFIG), read_json(folder / TOKENIZER)
-    if not isinstance(config_data, dict) or config_data.get("format") != "tinyclip":
-        raise UserError(f"{folder / CONFIG} does not describe a tinyclip model.")
+    if config_data.get("format") != "tinyclip":
+        raise UserError(f"{folder / CONFIG} describes neither a tinyclip model nor a published CLIP.")
     try:
         config = CLIPConfig.from_json(config_data.get("model", {}))
     except UserError as error:
         raise UserError(f"{folder / CONFIG} is damaged: {error}") from None
     try:
-        tokenizer = WordTokenizer.from_json(words)
-        if not isinstance(words["words"], list) or not all(isinstance(word, str) for word in words["words"]):
+        listed = words["merges" if words.get("type") == "bpe" else "words"]
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise TypeError
-    except (KeyError, TypeError):
-        raise UserError(f"{folder / TOKENIZER} is damaged: it wants a list of words and a context.") from None
+        tokenizer = BPE.from_json(words) if words.get("type") == "bpe" else WordTokenizer.from_json(words)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{folder / TOKENIZER} is damaged: it wants a list of words, or of merges, and a context.") from None
     if (tokenizer.vocab, tokenizer.end, tokenizer.context) != (config.text.vocab, config.text.end_token, config.text.context):
         raise UserError(f"{folder / TOKENIZER} does not belong to {folder / CONFIG}: they disagree about the vocabulary or the context.")
-    model = make_model(config, read_weights(folder / WEIGHTS, config))
+    params = read_parameters(Tensors(folder / WEIGHTS), config, own_names(config))
+    if image_size is not None and image_size != config.image.size:
+        config, params = published.resized(config, params, image_size)
     history = read_json(folder / HISTORY) if (folder / HISTORY).is_file() else {}
     trained_on = {key: config_data[key] for key in ("world", "data") if isinstance(config_data.get(key), str)}
-    return Bundle(model, tokenizer, folder.resolve().name, trained_on, history)
-
-
-def read_weights(path: Path, config: CLIPConfig) -> nnx.State:
-    """The parameters in a safetensors file, each checked against the shape its configuration asks for."""
-    if not path.is_file():
-        raise UserError(f"{path.parent} is not a whole model: {path.name} is missing.")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged and cannot be read as safetensors: {error}.") from None
-    wanted = nnx.state(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
-    shapes = {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(wanted)}
-    _complain(path, "lacks", shapes.keys() - tensors.keys())
-    _complain(path, "has, beyond its configuration,", tensors.keys() - shapes.keys())
-    for name, shape in shapes.items():
-        if tensors[name].shape != tuple(shape):
-            raise UserError(f"{path}: {name} has shape {tensors[name].shape}, but config.json asks for {tuple(shape)}.")
-    return nnx.from_flat_state([(path, leaf.replace(jnp.asarray(tensors[_dotted(path)], jnp.float32))) for path, leaf in nnx.to_flat_state(wanted)])
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, path))
-
-
-def _complain(path: Path, verb: str, names: Iterable[str]) -> None:
-    names = sorted(names)
-    if names:
-        raise UserError(f"{path} {verb} {len(names)} tensor{'s' * (len(names) > 1)}, such as {names[0]}: is it of another model?")
+    return Bundle(make_model(config, params), tokenizer, folder.resolve().name, trained_on, history)

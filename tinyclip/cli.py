@@ -180,8 +180,8 @@ class Export:
 
     model: Positional[Model]
     out: Positional[Path]
-    format: Literal["tinyclip"] = "tinyclip"
-    """The form to write."""
+    format: Literal["tinyclip", "hf"] = "tinyclip"
+    """The form to write; hf is a snapshot for transformers.CLIPModel.from_pretrained."""
 
     def run(self) -> None:
         from . import commands

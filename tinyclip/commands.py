@@ -12,7 +12,7 @@ from PIL import Image
 from . import evaluate as measure
 from . import plots, run, show
 from . import search as find
-from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, write_atomically
+from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, save_for_hugging_face, write_atomically
 from .bundle import find as find_model
 from .errors import UserError
 from .folder import METADATA, Folder, fit, open_image, read_folder, read_metadata, write_folder
@@ -132,7 +132,7 @@ def draw_folder(world: World, count: int, path: Path, size: int, seed: int) -> N
 def plot(args: "cli.Plot") -> None:
     """Draw a model's figures again."""
     folder, bundle = find_model(args.model), load(args.model)
-    world, data = _tested_on(bundle, None, None)
+    world, data = _tested_on(bundle, ask="plot draws what a model was trained on: take one that says so")
     shipped = folder.resolve().is_relative_to(PRETRAINED)
     for path in draw_figures(bundle, args.out or (Path("figures") / folder.name if shipped else folder / "figures"), world, data):
         show.result(str(path))
@@ -143,10 +143,14 @@ def export(args: "cli.Export") -> None:
     bundle = load(args.model)
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(f"{args.out} is not an empty folder: choose another.")
-    saved = read_json(find_model(args.model) / CONFIG)
-    save_bundle(args.out, bundle, {"train": saved["train"]} if "train" in saved else {})
-    if bundle.history:
-        write_atomically(args.out / HISTORY, json.dumps(bundle.history) + "\n")
+    if args.format == "hf":
+        save_for_hugging_face(args.out, bundle)
+    else:
+        config = find_model(args.model) / CONFIG
+        saved = read_json(config) if config.is_file() else {}
+        save_bundle(args.out, bundle, {"train": saved["train"]} if "train" in saved else {})
+        if bundle.history:
+            write_atomically(args.out / HISTORY, json.dumps(bundle.history) + "\n")
     show.result(f"{args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
 
 
@@ -213,8 +217,10 @@ def _table(bundle: Bundle, scores: dict[str, float]) -> None:
     show.table(bundle.name, rows, ("measured on new pictures", ""))
 
 
-def _tested_on(bundle: Bundle, world: str | None, data: Path | None) -> tuple[World | None, Folder | None]:
-    """The world or folder asked for, else the one the model names."""
+def _tested_on(
+    bundle: Bundle, world: str | None = None, data: Path | None = None, ask: str = f"add --world {'|'.join(WORLDS)} or --data FOLDER"
+) -> tuple[World | None, Folder | None]:
+    """The world or folder asked for, else the one the model names; if it names none, the error says what to `ask` for."""
     if world is not None and data is not None:
         raise UserError("--world and --data were both given: choose one.")
     if world is None and data is None:
@@ -223,7 +229,7 @@ def _tested_on(bundle: Bundle, world: str | None, data: Path | None) -> tuple[Wo
         return get_world(world), None
     if data is not None:
         return None, read_folder(data, bundle.config.image.size, progress=show.track)
-    raise UserError(f"the model {bundle.name!r} does not say what it was trained on: add --world {'|'.join(WORLDS)} or --data FOLDER.")
+    raise UserError(f"the model {bundle.name!r} does not say what it was trained on: {ask}.")
 
 
 def _model_and_sentence(words: tuple[str, ...]) -> tuple[str, str]:
@@ -238,7 +244,7 @@ def _gallery(bundle: Bundle, images: Path | None) -> tuple[list[str], Any]:
     """Names and pictures to search: a folder's, or 1,000 new ones of the model's world."""
     size = bundle.config.image.size
     if images is None:
-        world, folder = _tested_on(bundle, None, None)
+        world, folder = _tested_on(bundle, ask="name the pictures to search with --images FOLDER")
         if folder is not None:
             return folder.files, folder.pixels
         scenes = world.sample(jax.random.key(17), 1000, "test")
@@ -268,7 +274,7 @@ def _captions(bundle: Bundle, path: Path | None) -> list[str]:
         if not captions:
             raise UserError(f"{path} holds no captions: write one a line.")
         return captions
-    world, folder = _tested_on(bundle, None, None)
+    world, folder = _tested_on(bundle, ask="give the captions to choose from with --captions FILE")
     return list(dict.fromkeys(folder.captions)) if folder is not None else world.canonical()[0] + world.canonical(held_out=True)[0]
 
 

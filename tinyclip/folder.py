@@ -24,8 +24,7 @@ Progress = Callable[[Iterable, str], Iterable]
 def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "S S 3"]:
     """Shortest side to `size` with Pillow's bicubic filter on bytes, as OpenAI does, then the centre square."""
     image = image.convert("RGB")
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    width, height = (size * side // min(image.size) for side in image.size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2

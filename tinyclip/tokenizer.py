@@ -13,6 +13,7 @@ from jaxtyping import Int
 from .errors import UserError
 
 PAD, START, END = "<pad>", "<start>", "<end>"
+PUNCTUATION = ".,;:!?\"'()[]“”‘’"
 
 
 class WordTokenizer:
@@ -88,7 +89,7 @@ class WordTokenizer:
 
 def split_words(sentence: str) -> list[str]:
     """Lower-cased words without the punctuation around them."""
-    words = (word.strip(".,;:!?\"'()[]“”‘’") for word in sentence.lower().split())
+    words = (word.strip(PUNCTUATION) for word in sentence.lower().split())
     return [word for word in words if word]
 
 

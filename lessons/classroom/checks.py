@@ -4,6 +4,7 @@ A mistake is recognised only if everything the tests looked at is what that mist
 answer gets the plain numbers.
 """
 
+import ast
 import contextlib
 import json
 import os
@@ -107,13 +108,21 @@ def environment() -> dict[str, str]:
 
 
 class Checker:
-    """Gives verdicts. The workers of a grading share one bench and one store of `known` mistakes, each run once for each exercise."""
+    """Gives verdicts. The workers of a grading share one bench, one store of `known` mistakes, and the verdicts on functions that are the same."""
 
     def __init__(
-        self, bench: Bench, worker: Worker, seed: int = 0, seconds: float = SECONDS, memory: int = MEMORY, known: dict | None = None
+        self,
+        bench: Bench,
+        worker: Worker,
+        seed: int = 0,
+        seconds: float = SECONDS,
+        memory: int = MEMORY,
+        known: dict | None = None,
+        shared: dict[str, Verdict] | None = None,
     ) -> None:
         self.bench, self.worker, self.seed, self.seconds, self.memory = bench, worker, seed, seconds, memory
         self.known: dict[str, tuple[Lock, list[tuple[Answer, Run]]]] = {} if known is None else known
+        self.shared = shared
 
     def run(self, exercise: Exercise, *variants: Variant) -> list[Run]:
         """The exercise's tests on variants of the library, one after the other in one process."""
@@ -154,7 +163,14 @@ class Checker:
                 changed, lines = {exercise.file: spliced.text}, spliced.lines
         except splice.UnusableError as error:
             return Verdict(NOT_YET, str(error))
-        return self.judge(exercise, *self.run(exercise, Variant(changed, lines)))
+        key = exercise.id + ast.dump(ast.parse(changed[exercise.file])) if self.shared is not None else ""
+        if key and key in self.shared:
+            return self.shared[key]
+        (run,) = self.run(exercise, Variant(changed, lines))
+        verdict = self.judge(exercise, run)
+        if key and "tests" in run:  # not what was timed out or ended: that may be the machine's doing
+            self.shared[key] = verdict
+        return verdict
 
     def judge(self, exercise: Exercise, run: Run) -> Verdict:
         """The verdict on a run: its first test that did not pass speaks."""

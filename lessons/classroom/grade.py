@@ -106,14 +106,14 @@ def run_all(
     tasks: list[tuple[Learner, Exercise]], seed: int, seconds: float, cores: int, console: Console
 ) -> dict[tuple[str, str], Verdict]:
     """All tasks, on `cores` workers, with progress."""
-    known: dict = {}
+    known, shared = {}, {}
     verdicts: dict[tuple[str, str], Verdict] = {}
     checkers: SimpleQueue[Checker] = SimpleQueue()
     with Bench(Library.here()) as bench, ThreadPoolExecutor(cores) as threads, Bar(console, len(tasks)) as advance:
         workers = [Worker() for _ in range(cores)]
         for worker in workers:
             worker.start()
-            checkers.put(Checker(bench, worker, seed, seconds, MEMORY, known))
+            checkers.put(Checker(bench, worker, seed, seconds, MEMORY, known, shared))
 
         def one(learner: Learner, exercise: Exercise) -> None:
             checker = checkers.get()

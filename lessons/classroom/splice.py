@@ -151,7 +151,9 @@ def splice(library: str, name: str, text: str, file: str, wanted: str = "") -> S
     if wanted:
         mine = [(re.sub(rf"def {wanted}\b", f"def {target.name}", line), number) for line, number in mine]
     placed += mine + [(line, 0) for line in lines[target.end_lineno :]]
-    return Spliced("\n".join(line for line, _ in placed) + "\n", {i: number for i, (_, number) in enumerate(placed, 1) if number})
+    spliced = "\n".join(line for line, _ in placed) + "\n"
+    parse(spliced, file)  # an odd mixture of indentations is said here, and not in the middle of a check
+    return Spliced(spliced, {i: number for i, (_, number) in enumerate(placed, 1) if number})
 
 
 def cut(source: list[str], node: ast.stmt, indent: str) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ BY_ID = {exercise.id: exercise for exercise in all_exercises()}
 
 
 def write_answers(folder: Path, answers: dict[str, str], pick: Callable[[int], int] = lambda number: 0) -> None:
-    """Into a hand-out: "library" the library's function, "right" or "wrong" a known answer, the first or `pick(of how many)`, else the lines of a body."""
+    """Into a hand-out: "library" is the library's function, "right" and "wrong" are known answers (`pick` which), else the lines of a body."""
     for number, kind in answers.items():
         exercise = BY_ID[number]
         file = folder / exercise.file
@@ -39,7 +39,8 @@ def make_class(folder: Path, number: int) -> None:
         chance = random.Random(k)
         place = folder / f"learner-{k:02}"
         handout.make(place, "", [], True)
-        write_answers(place, {number: kind for number in BY_ID if (kind := chance.choice(["library", "library", "right", "wrong", "wrong", ""]))}, chance.randrange)
+        kinds = {number: chance.choice(["library", "library", "right", "wrong", "wrong", ""]) for number in BY_ID}
+        write_answers(place, {number: kind for number, kind in kinds.items() if kind}, chance.randrange)
         for path in (place / "tinyclip").rglob("*.py"):
             path.write_text(path.read_text() + f"\n# {place.name}\n")
 
