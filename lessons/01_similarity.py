@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lessons.kit import BLUE, GREY, ORANGE, Lesson
-from tinyclip import clip, plots
+from tinyclip import clip, evaluate, plots
 
 lesson = Lesson("01")
 
@@ -77,6 +77,16 @@ lesson.claim("cosine with the dog", cosines[0, 1])
 lesson.claim("cosine with the loud one", cosines[0, 2])
 print(cosines.round(2))
 print(f"by cosine, the nearest to {sentences[0]!r} is {sentences[nearest_by_cosine]!r}: normalising changed who is nearest\n")
+
+# %% [markdown]
+# On the unit sphere, near and alike are one thing: the squared distance of two unit vectors is 2 − 2 · cosine, from 0 (the same) to 4 (opposite).
+# The mean of it over pairs that belong together is a measure of how well a space fits, which papers call **alignment**.
+
+# %%
+distances = np.array([sum((a - b) ** 2 for a, b in zip(unit[0], y, strict=True)) for y in unit])  # from the first to each
+lesson.compare("squared distances", distances, 2 - 2 * cosines[0])
+lesson.compare("alignment", distances.mean(), evaluate.alignment(np.repeat(unit[:1], 3, axis=0), unit))
+lesson.show(evaluate.alignment)
 
 # %% [markdown]
 # ## Break it: normalise along the wrong axis

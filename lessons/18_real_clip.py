@@ -98,7 +98,7 @@ lesson.show(openai.hugging_face, openai.openai, openai.from_convolution, openai.
 captions = sorted({world.grammar.describe(meaning) for meaning in np.asarray(scenes.meaning)})
 true = np.array([[world.grammar.describe(meaning) == caption for caption in captions] for meaning in np.asarray(scenes.meaning)])
 lesson.compare("embeddings, written and read again", again.embed_images(pictures), lent.embed_images(pictures))
-lesson.show(published.read, published.hugging_face_files, bundles.save_for_hugging_face)
+lesson.show(tinyclip.load, published.read, published.hugging_face_files, bundles.save_for_hugging_face)
 
 # %% [markdown]
 # ## Break it: leave one out

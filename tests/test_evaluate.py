@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import check, randomised, seeded
+from helpers import check, equals, randomised, seeded
 from jaxtyping import Float
 from trained import quick
 
@@ -235,6 +235,16 @@ def test_alignment_is_the_mean_squared_distance_of_pairs():
     assert same == 0 and opposite == pytest.approx(4), f"equal pairs are 0 apart and opposite ones 4, got {same} and {opposite}"
     right = evaluate.alignment(np.eye(2), np.eye(2)[::-1].copy())
     assert right == pytest.approx(2), f"pairs at right angles are 2 apart (squared), got {right}"
+
+
+@pytest.mark.exercise("1.2")
+def test_alignment_is_the_mean_of_the_squared_distances():
+    rng = seeded(12)
+    images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.normal(size=(2, 5, 3)))
+    apart = [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for x, y in zip(images.tolist(), texts.tolist(), strict=True)]
+    check("alignment of 5 pairs", evaluate.alignment(images, texts), sum(apart) / 5, 1e-9, "the mean of 5 squared distances, each 2 - 2 cosine")
+    check("alignment of opposite pairs", evaluate.alignment(images, -images), 4.0, 1e-9, "opposite points of the sphere are 2 apart")
+    equals("the kind of number that alignment returns is", type(evaluate.alignment(images, texts)).__name__, "float")
 
 
 def test_uniformity_of_known_points():

@@ -46,6 +46,8 @@ CLAIMS["01"] = {
     "cosine with the dog": (0.90, 0.92),
     "cosine with the loud one": (0.43, 0.45),
     "a sentence with itself, wrong axis": (0.5, 0.7),
+    "difference in squared distances": (0, 1e-12),
+    "difference in alignment": (0, 1e-12),
     "difference in dot products": (0, 1e-12),
     "difference in unit vectors": (0, 1e-6),
 }

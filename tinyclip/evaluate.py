@@ -89,7 +89,7 @@ def modality_gap(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E
 
 
 def alignment(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "B E"]) -> float:
-    """Mean squared distance within pairs, 0..4; lower is closer (Wang & Isola 2020). Lesson 14."""
+    """Mean squared distance within pairs, 0..4; lower is closer (Wang & Isola 2020). Lessons 01 and 14."""
     return float(((images - texts) ** 2).sum(1).mean())
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lessons.classroom.answers import right, wrong
 from tinyclip.transformer import at_least_float32
@@ -84,3 +85,44 @@ def l2_normalise_with_two_wheres(x, eps=1e-12):
     squares = jnp.sum(x**2, axis=-1)[..., None]
     zero = squares == 0
     return jnp.where(zero, 0, x / jnp.sqrt(jnp.where(zero, 1, squares)))
+
+
+@wrong("1.2", "did you forget the square? Alignment takes squared distances")
+def alignment_of_distances(images, texts):
+    return float(np.linalg.norm(images - texts, axis=1).mean())
+
+
+@wrong("1.2", "is it the mean over all B E numbers? Add up along each row first: a pair has one distance")
+def alignment_mean_of_all(images, texts):
+    return float(((images - texts) ** 2).mean())
+
+
+@wrong("1.2", "did you sum over the pairs instead of taking the mean?")
+def alignment_summed(images, texts):
+    return float(((images - texts) ** 2).sum())
+
+
+@wrong("1.2", "is this the distance between the two means? Each pair has a distance of its own")
+def alignment_of_the_means(images, texts):
+    return float(((images.mean(0) - texts.mean(0)) ** 2).sum())
+
+
+@wrong("1.2", "this is the mean cosine: how does a squared distance come from it?")
+def alignment_as_cosine(images, texts):
+    return float((images * texts).sum(1).mean())
+
+
+@wrong("1.2", "is every picture compared with every sentence? Only those of one row belong together")
+def alignment_of_all_pairs(images, texts):
+    return float(((images[:, None] - texts[None]) ** 2).sum(-1).mean())
+
+
+@wrong("1.2", "are the differences added up before they are squared? They cancel each other")
+def alignment_squared_too_late(images, texts):
+    return float(((images - texts).sum(1) ** 2).mean())
+
+
+@right("1.2")
+def alignment_by_cosines(images, texts):
+    total = sum(2 - 2 * float(np.dot(x, y)) for x, y in zip(images, texts, strict=True))
+    return total / len(images)
