@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from .config import cache_folder
 from .errors import UserError
 
 WorldName = Literal["single", "pairs", "animals", "sixteen"]
@@ -230,8 +231,15 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
+def keep_compiled() -> None:
+    """What XLA compiles is kept from one run to the next; JAX_ENABLE_COMPILATION_CACHE=false turns it off. To be called before JAX is imported."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # the many small programs, too
+
+
 def entry() -> None:
     """The `tinyclip` program."""
+    keep_compiled()
     try:
         code = main()
         sys.stdout.flush()

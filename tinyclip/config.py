@@ -5,7 +5,9 @@ A model's configuration is saved beside its weights, so a folder explains itself
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UserError
@@ -156,6 +158,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "folder": {"size": "tiny", "train": {"steps": 400, "batch_size": 64}},
 }
+
+
+def cache_folder() -> Path:
+    """Where decoded pictures and compiled programs are kept: `$XDG_CACHE_HOME/tinyclip` or `~/.cache/tinyclip`. It may be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyclip"
 
 
 def check_model(config: CLIPConfig) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from .config import cache_folder
 from .errors import UserError
 
 METADATA = "metadata.jsonl"
@@ -109,11 +110,6 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
         else:
             raise UserError(f"line {number} of {metadata} {problem}: mend it, or leave such entries out with --skip-bad.")
     return pairs, wrong
-
-
-def cache_folder() -> Path:
-    """Where decoded pictures are kept: `$XDG_CACHE_HOME/tinyclip` or `~/.cache/tinyclip`. It may be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyclip"
 
 
 def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: Progress = lambda items, _: items) -> Folder:
