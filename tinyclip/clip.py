@@ -23,10 +23,11 @@ def l2_normalise(x: Float[Array, "*B E"], eps: float = 1e-12) -> Float[Array, "*
 
 
 class CLIP(nnx.Module):
-    """Pictures and sentences as points on one unit sphere of E numbers: the cosine of two points is their dot product. Lesson 08.
+    """Pictures and sentences as points on one unit sphere of E numbers: the cosine of two points is their dot product.
 
     `log_logit_scale` is the logarithm of the factor on the cosines, 1/temperature; it starts at ln(1/0.07) (OpenAI calls it `logit_scale`).
     `logit_bias` exists for the sigmoid loss only (Zhai et al. 2023, section 3.2: it starts at scale 10, bias -10).
+    Lessons 08 and 18.
     """
 
     def __init__(self, config: CLIPConfig, *, rngs: nnx.Rngs) -> None:

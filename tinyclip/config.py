@@ -54,7 +54,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Two encoders and the space they share (CLIP paper, section 2.4)."""
+    """Two encoders and the space they share (CLIP paper, section 2.4). Lesson 18."""
 
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)

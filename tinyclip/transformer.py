@@ -18,12 +18,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def quick_gelu(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """x · sigmoid(1.702 x), OpenAI's approximation of GELU; up to 0.02 away from it, so weights trained with one need that one. Lesson 04."""
+    """x · sigmoid(1.702 x), OpenAI's approximation of GELU; up to 0.02 away from it, so weights trained with one need that one.
+
+    Lessons 04 and 18.
+    """
     return x * jax.nn.sigmoid(1.702 * x)
 
 
 def gelu(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """x · P(standard normal < x), exactly (JAX's default is an approximation)."""
+    """x · P(standard normal < x), exactly (JAX's default is an approximation). Lesson 18."""
     return jax.nn.gelu(x, approximate=False)
 
 
