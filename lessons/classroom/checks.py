@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lessons.classroom import splice, trees, warm
-from lessons.classroom.manifest import Answer, Exercise
+from lessons.classroom.manifest import Answer, Exercise, syntax
 from lessons.classroom.trees import Bench
 
 PASSED, NOT_YET, NOT_ATTEMPTED, WAITING, TIMED_OUT = "passed", "not yet", "not attempted", "waiting", "timed out"
@@ -163,7 +163,7 @@ class Checker:
                 changed, lines = {exercise.file: spliced.text}, spliced.lines
         except splice.UnusableError as error:
             return Verdict(NOT_YET, str(error))
-        key = exercise.id + ast.dump(ast.parse(changed[exercise.file])) if self.shared is not None else ""
+        key = exercise.id + ast.dump(syntax(changed[exercise.file])) if self.shared is not None else ""
         if key and key in self.shared:
             return self.shared[key]
         (run,) = self.run(exercise, Variant(changed, lines))

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from lessons.classroom import progress, splice, warm
 from lessons.classroom.checks import NOT_ATTEMPTED, NOT_YET, PASSED, TIMED_OUT, WAITING, Checker, Verdict, Worker
-from lessons.classroom.manifest import ROOT, Exercise, exercises, find, in_handout
+from lessons.classroom.manifest import ROOT, Exercise, exercises, find, in_handout, syntax
 from lessons.classroom.trees import Bench, Library, without_answers
 
 CHANGED = "changed"  # since its last check
@@ -69,7 +69,7 @@ def standing(exercise: Exercise) -> Standing:
     text = text_of(ROOT / exercise.file)
     now, line = digest(exercise, text), 1
     if now:
-        function, _ = splice.locate(ast.parse(text), exercise.name)
+        function, _ = splice.locate(syntax(text), exercise.name)
         line = function.lineno
         if splice.is_blank(function):
             return Standing(exercise, NOT_ATTEMPTED, "", now, line)
@@ -150,7 +150,7 @@ def reference(console: Console, exercise: Exercise) -> None:
         console.print(f"{MARGIN}(Your teacher kept the library's version.)")
     else:
         text = Library.here().files[exercise.file]
-        function, _ = splice.locate(ast.parse(text), exercise.name)
+        function, _ = splice.locate(syntax(text), exercise.name)
         console.print(f"{MARGIN}The library's version, {exercise.file}:{function.lineno} before it was made blank:")
         body = "\n".join(splice.body_lines(text, exercise.name))
         console.print(Syntax(body, "python", background_color="default", start_line=function.lineno))

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lessons.classroom.manifest import syntax
+
 Def = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -31,7 +33,7 @@ def lines_of(text: str) -> list[str]:
 def parse(text: str, file: str) -> ast.Module:
     """The file's syntax tree. Raises `UnusableError` with file, line and reason if it is no Python."""
     try:
-        return ast.parse(text)
+        return syntax(text)
     except SyntaxError as error:
         said = f" ({error.text.strip()[:80]})" if error.text else ""
         raise UnusableError(f"{file}:{error.lineno or 1} is not Python yet: {error.msg}{said}") from None
@@ -67,14 +69,14 @@ def is_blank(function: Def) -> bool:
 
 def body_lines(text: str, name: str) -> list[str]:
     """The lines after the docstring, comments among them."""
-    function, _ = locate(ast.parse(text), name)
+    function, _ = locate(syntax(text), name)
     start = function.body[0].end_lineno if ast.get_docstring(function, clean=False) is not None else function.body[0].lineno - 1
     return lines_of(text)[start : function.end_lineno]
 
 
 def blank(text: str, file: str, exercises: dict[str, str]) -> str:
     """The file with the bodies of some functions (name -> exercise's id) removed: signature, annotations and docstring stay."""
-    module, lines = ast.parse(text), lines_of(text)
+    module, lines = syntax(text), lines_of(text)
     stubs = []
     for name, exercise in exercises.items():
         function, _ = locate(module, name)
@@ -119,7 +121,7 @@ def splice(library: str, name: str, text: str, file: str, wanted: str = "") -> S
 
     Functions, methods, constants and imports that this one needs and the library's file lacks come along; nothing else does.
     """
-    ours, theirs = ast.parse(library), parse(text, file)
+    ours, theirs = syntax(library), parse(text, file)
     target, owner = locate(ours, name)
     found = locate(theirs, wanted or name)
     if found is None:

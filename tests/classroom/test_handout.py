@@ -108,7 +108,7 @@ def test_a_learners_way_through_it(handout, tmp_path):
     """Right, wrong, and not yet begun: check, pytest, hints, a lesson with borrowed functions."""
     folder = tmp_path / "course"
     assert main(["handout", str(folder)]) == 0
-    write_answers(folder, {"7.1": "library", "7.2": "wrong", "1.1": "right"})
+    write_answers(folder, {"7.1": "library", "7.2": "wrong", "1.1": "right", "1.2": "library"})
     checked = inside(folder, "lessons", "check", "7.2")
     assert checked.returncode == 1 and "7.2 contrastive_loss: not yet. " in checked.stdout
     assert any(answer.sentence in checked.stdout for answer in LIBRARY.answers if answer.exercise == "7.2" and answer.sentence), checked.stdout
@@ -118,7 +118,7 @@ def test_a_learners_way_through_it(handout, tmp_path):
     calm = inside(folder, "lessons", "check", "7.3")
     assert calm.returncode == 0 and "not attempted" in calm.stdout and "Traceback" not in calm.stdout + calm.stderr
     shown = inside(folder, "pytest")
-    assert shown.returncode == 1 and "1 failed, 2 passed" in shown.stdout, shown.stdout
+    assert shown.returncode == 1 and "1 failed, 3 passed" in shown.stdout, shown.stdout
     assert "7.2 contrastive_loss: not yet. " in shown.stdout and "next: 0.1" in shown.stdout and "Traceback" not in shown.stdout
     for number in (1, 2, 3):
         hinted = inside(folder, "lessons", "hint", "7.2").stdout
@@ -126,13 +126,14 @@ def test_a_learners_way_through_it(handout, tmp_path):
     assert "That was the last" in inside(folder, "lessons", "hint", "contrastive_loss").stdout
     run = inside(folder, "lessons", "run", "1", "--fast")
     assert run.returncode == 0, run.stderr
-    assert "Yours: 1.1 l2_normalise, 7.1 cross_entropy." in run.stdout and "7.2 contrastive_loss" in run.stdout.split("The library's: ")[1]
+    assert "Yours: 1.1 l2_normalise, 1.2 alignment, 7.1 cross_entropy." in run.stdout
+    assert "7.2 contrastive_loss" in run.stdout.split("The library's: ")[1]
     script = inside(folder, "lessons.01_similarity", "--fast")
     assert script.returncode == 0, "lesson 1 needs nothing but what was written"
     script = inside(folder, "lessons.07_contrastive_loss", "--fast")
     assert script.returncode == 1 and "needs what is not written yet: exercise" in script.stderr and "Traceback" not in script.stderr
     table = inside(folder, "lessons").stdout
-    assert "2 of" in table and "✗ 7.2" in table
+    assert "3 of" in table and "✗ 7.2" in table
 
 
 def test_an_unforeseen_mistake_gets_numbers_and_no_name(handout, tmp_path):

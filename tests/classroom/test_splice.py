@@ -1,5 +1,8 @@
 """One function of somebody's file into the library's file, and functions made blank."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from lessons.classroom.splice import UnusableError, blank, is_blank, locate, parse, splice
@@ -111,3 +114,16 @@ def test_a_line_knows_its_number_in_its_authors_file():
 def test_what_cannot_be_spliced_says_why(text, said):
     with pytest.raises(UnusableError, match=said):
         splice(LIBRARY, "area", text, "b.py")
+
+
+def test_many_threads_may_splice_at_once():
+    """Python 3.11 cannot make two syntax trees at once."""
+    text = LIBRARY + "\n".join(f"def f{k}(x): return [x, (x, {{x: -x ** 2 + {k}}})]" for k in range(400)) + "\n"
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda _: splice(LIBRARY, "area", text, "b.py").text, range(40)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(set(found)) == 1
