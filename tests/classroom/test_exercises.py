@@ -45,35 +45,42 @@ class Pool:
     begun: dict[tuple, Future]
 
     def ask(self, kind: str, label: object) -> Verdict:
-        found = self.begin(kind, label).result()
-        return found[label] if kind == "wrong" else found
+        return self.begin(kind, label).result()[kind, label]
 
     def begin(self, kind: str, label: object) -> Future:
-        key = kind, label.split()[0] if kind == "wrong" else label  # an exercise's known mistakes run together, once
+        """An exercise's known mistakes run together in one process, and so does all else that is asked about it."""
+        number = label[0] if kind == "needs" else label.split()[0]
+        key = kind == "wrong", number
         if key not in self.begun:
-            self.begun[key] = self.threads.submit(self.work, *key)
+            self.begun[key] = self.threads.submit(self.work, EXERCISES[number], kind == "wrong")
         return self.begun[key]
 
-    def work(self, kind: str, label: object) -> Verdict | dict[str, Verdict]:
+    def work(self, exercise: Exercise, mistakes: bool) -> dict[tuple, Verdict]:
         checker = self.checkers.get()
         try:
-            if kind == "wrong":
-                exercise = EXERCISES[label]
-                return {f"{label} {answer.name}": checker.judge(exercise, run) for answer, run in checker.mistakes(exercise)}
-            if kind == "right":
-                answer = ANSWERS[label]
-                exercise = EXERCISES[answer.exercise]
-                return checker.judge(exercise, *checker.run_answers(exercise, [answer]))
-            if kind == "needs":
-                exercise, blank = EXERCISES[label[0]], [EXERCISES[label[1]]]
-            elif kind == "blank":
-                exercise, blank = EXERCISES[label], [EXERCISES[label]]
+            if mistakes:
+                runs = {("wrong", f"{exercise.id} {answer.name}"): run for answer, run in checker.mistakes(exercise)}
             else:
-                exercise = EXERCISES[label]
-                blank = [other for other in EXERCISES.values() if other.id not in all_that_it_needs(exercise)]
-            return checker.judge(exercise, *checker.run(exercise, Variant(blanked(blank), {})))
+                asked = variants_of(exercise)
+                runs = dict(zip(asked, checker.run(exercise, *asked.values()), strict=True))
+            return {key: checker.judge(exercise, run) for key, run in runs.items()}
         finally:
             self.checkers.put(checker)
+
+
+def variants_of(exercise: Exercise) -> dict[tuple, Variant]:
+    """All that is asked about an exercise, but for its mistakes; each with every file that any of them changes, since they follow one another."""
+    needed = all_that_it_needs(exercise)
+    files = {("alone", exercise.id): blanked([other for other in EXERCISES.values() if other.id not in needed])}
+    files["blank", exercise.id] = blanked([exercise])
+    files |= {("needs", (exercise.id, need)): blanked([EXERCISES[need]]) for need in exercise.needs}
+    for label in RIGHT:
+        if (answer := ANSWERS[label]).exercise == exercise.id:
+            text = LIBRARY.files[answer.file.as_posix()]
+            spliced = splice.splice(LIBRARY.files[exercise.file], exercise.name, text, str(answer.file), wanted=answer.name)
+            files["right", label] = {exercise.file: spliced.text}
+    every = {file: LIBRARY.files[file] for changed in files.values() for file in changed}
+    return {key: Variant(every | changed, {}) for key, changed in files.items()}
 
 
 @pytest.fixture(scope="module")
