@@ -11,6 +11,10 @@ if not any("slow" in argument for argument in sys.argv):
     # The fast tests compile a thousand little programs and run each once: let XLA compile quickly rather than well (a third of the time).
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)  # pretended, for what runs on many devices; everything else stays on the first of them
+
 if "TINYCLIP_TESTS" not in os.environ:  # one folder for the session, which its workers inherit: what one has trained or compiled, all have
     os.environ["TINYCLIP_TESTS"] = tempfile.mkdtemp(prefix="tinyclip-tests-")
     atexit.register(shutil.rmtree, os.environ["TINYCLIP_TESTS"], ignore_errors=True)

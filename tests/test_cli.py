@@ -206,7 +206,7 @@ def test_a_folder_of_pictures_is_trained_on_evaluated_and_searched():
     assert all((folder_of_pictures() / line.split(maxsplit=1)[1]).is_file() for line in printed[:-1]), f"want files of the folder, got {printed}"
     printed = works("caption", out, folder_of_pictures() / "00000.png", "-k", 2).strip().splitlines()
     assert len(printed) == 2 and all(line.split(maxsplit=1)[1] in texts for line in printed), f"want captions of the folder, got {printed}"
-    again = running.plan(Train(out=out, resume=True), config)
+    again = running.plan(Train(out=out, resume=True, devices=1), config)
     different = running.differences({key: value for key, value in config.items() if key != "format"}, again.settings)
     assert not different, f"the run should be resumable with its own settings, but these differ: {different}"
 

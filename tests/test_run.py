@@ -22,7 +22,7 @@ WEIGHTS = "model.safetensors"
 
 
 def plan(**args):
-    return running.plan(Train(**({"world": "sixteen", "size": "nano", "steps": STEPS, "batch_size": BATCH} | args)))
+    return running.plan(Train(**({"world": "sixteen", "size": "nano", "steps": STEPS, "batch_size": BATCH, "devices": 1} | args)))
 
 
 def steps_saved(out: Path) -> list[int]:
@@ -201,7 +201,7 @@ def test_contradictions_are_named(tmp_path):
 
 def test_a_batch_larger_than_the_folder_becomes_all_of_it(capsys):
     with quick():
-        made = running.plan(Train(data=folder_of_pictures(), size="nano", batch_size=50))
+        made = running.plan(Train(data=folder_of_pictures(), size="nano", batch_size=50, devices=1))
     training = len(made.folder.training_pairs())
     assert training == 22, f"of 24 pictures two are kept from training, got {training} to train on"
     assert made.run.batch_size == training, f"a batch of 50 should become the {training} pairs there are, got {made.run.batch_size}"

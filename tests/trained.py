@@ -64,6 +64,8 @@ def quick() -> Iterator[None]:
 
 def run(*args: object) -> tuple[int, str, str]:
     """A command line, run in this process: its exit code, stdout and stderr."""
+    if args[0] == "train" and "--devices" not in args:
+        args = (*args, "--devices", 1)  # of the eight that the tests pretend
     out, err = io.StringIO(), io.StringIO()
     with quick(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main([str(arg) for arg in args])

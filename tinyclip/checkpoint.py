@@ -22,8 +22,13 @@ class Checkpoints:
         import orbax.checkpoint as ocp  # a second to import, and only training needs it
 
         self.ocp = ocp
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=False, enable_async_checkpointing=False)
+        if jax.process_count() > 1:  # one process writes for all: the others must not be waited for
+            options.multiprocessing_options = ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="tinyclip"
+            )
         try:
+            (run / FOLDER).mkdir(parents=True, exist_ok=True)
             self.manager = ocp.CheckpointManager((run / FOLDER).resolve(), options=options)
         except OSError as error:
             raise UserError(f"could not make {run / FOLDER}: {error.strerror or error}.") from None
@@ -47,11 +52,11 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def restore(self, like: State) -> State:
-        """The newest state. `like` gives structure and shapes. Raises `UserError` if there is none, or it is damaged."""
+        """The newest state, in NumPy. `like` gives structure and shapes. Raises `UserError` if there is none, or it is damaged."""
         step = self.latest()
         if step is None:
             raise UserError(f"{self.manager.directory} holds no checkpoint to resume from: start the run again with another --out.")
-        leaves, structure = jax.tree.flatten(like)
+        leaves, structure = jax.tree.flatten(jax.device_get(like))
         try:
             saved = self.manager.restore(step, args=self.ocp.args.StandardRestore(tuple(leaves)))
         except Exception as error:  # Orbax raises what its storage layers raise, of any type, for a damaged file

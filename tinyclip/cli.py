@@ -44,6 +44,8 @@ class Train:
     """Batches to train on."""
     batch_size: Annotated[int | None, default(RECIPE, "N")] = None
     """Pairs in a batch; every other pair in it is a negative."""
+    micro_batch: Annotated[int | None, default("the whole batch", "N")] = None
+    """Pairs the towers embed at once: for batches larger than memory. The same gradients, one forward pass more."""
     learning_rate: Annotated[float | None, default(RECIPE, "RATE")] = None
     """At its peak."""
     seed: Annotated[int | None, default("0", "N")] = None
@@ -56,12 +58,22 @@ class Train:
     """Whether a caption that is true of several pictures in the batch counts as a positive of each."""
     hard_negatives: Annotated[Literal["none", "captions", "scenes"] | None, default(RECIPE, "none|captions|scenes")] = None
     """In worlds that have swaps: add swapped captions as extra negatives, or put every scene beside its swaps."""
+    remat: Annotated[bool | None, default("False", "True|False")] = None
+    """Keep less for the way back and compute it again: less memory, more time."""
     out: Annotated[Path | None, default("data/runs/WORLD-NNN, a new number each time", "FOLDER")] = None
     """The run's folder."""
     resume: bool = False
     """Continue the run in --out, or the newest of that world."""
     skip_bad: bool = False
     """With --data: leave out, and count, pictures and lines that cannot be read."""
+    devices: Annotated[int | None, default("all there are", "N")] = None
+    """Devices of this machine to share the batch out to; a CPU pretends to be as many."""
+    coordinator: Annotated[str | None, default("JAX_COORDINATOR_ADDRESS, if set", "HOST:PORT")] = None
+    """With several processes: where process 0 can be reached, or "auto" on a cluster that JAX knows."""
+    processes: Annotated[int | None, default("JAX_NUM_PROCESSES, if set", "N")] = None
+    """How many there are; each is started with the same command but for its own --process-id."""
+    process_id: Annotated[int | None, default("JAX_PROCESS_ID, if set", "I")] = None
+    """Which one this is, from 0."""
 
     def run(self) -> None:
         from . import commands
@@ -192,14 +204,18 @@ class Export:
 
 @dataclass
 class Bench:
-    """Measure speed on this machine: drawing, training and embedding, against its own matrix-product rate."""
+    """Measure speed on this machine: training, embedding, drawing and search, against its own matrix-product rate."""
 
-    size: Literal["nano", "tiny", "small"] = "tiny"
-    """The model to train and embed with."""
+    size: Annotated[Literal["nano", "tiny", "small", "vit_b_32", "vit_b_16", "vit_l_14", "vit_l_14_336"], arg(metavar="SIZE")] = "tiny"
+    """The model to train and embed with: nano, tiny, small, or one of OpenAI's, such as vit_b_32."""
+    batch_size: Annotated[int, arg(metavar="N")] = 128
+    """Pairs a step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What its towers compute in."""
     tricks: bool = False
     """Also measure how many times as fast each thing makes it that was done for speed (a minute more)."""
+    losses: Annotated[Path | None, default("none", "OUT.png")] = None
+    """Instead, draw memory and time of the loss against the number of pairs: with the full matrix, and in blocks of rows."""
     json: bool = False
     """Print one flat JSON object."""
 

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from . import evaluate as measure
-from . import plots, run, show
+from . import parallel, plots, run, show
 from . import search as find
 from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, save_for_hugging_face, write_atomically
 from .bundle import find as find_model
@@ -28,6 +28,8 @@ Pixels = UInt8[np.ndarray, "S S 3"]
 
 def train(args: "cli.Train") -> None:
     """Train, then show a table, three figures, and what to try next."""
+    parallel.start(args.devices, args.coordinator, args.processes, args.process_id)
+    show.only_if(parallel.is_main())
     out, saved = args.out, None
     name = "folder" if args.data else args.world or "single"
     if args.resume:
@@ -36,6 +38,8 @@ def train(args: "cli.Train") -> None:
     plan = run.plan(args, saved)
     out = out or run.new_folder(RUNS, Path(args.data).resolve().name if args.data else name)
     bundle = run.train_into(plan, out, resume=args.resume)
+    if bundle is None:
+        return
     scores = _scores(bundle, plan.world, plan.folder)
     figures = draw_figures(bundle, out / "figures", plan.world, plan.folder)
     _table(bundle, {key: value for key, value in scores.items() if not any(detail in key for detail in DETAILS)})
@@ -156,17 +160,16 @@ def export(args: "cli.Export") -> None:
 
 def bench(args: "cli.Bench") -> None:
     """Measure this machine."""
-    from .benchmark import benchmark
+    from .benchmark import benchmark, losses
 
-    figures = benchmark(args.size, args.dtype, args.tricks)
+    if not 2 <= args.batch_size <= 1_000_000:
+        raise UserError(f"--batch-size is {args.batch_size}, but must lie between 2 and 1,000,000.")
+    figures = losses(args.losses) if args.losses else benchmark(args.size, args.dtype, args.batch_size, args.tricks)
     if args.json:
         show.result(json.dumps({name: round(value, 3) for name, (value, _) in figures.items()}))
     else:
-        show.table(
-            "on this machine, now",
-            [(name.replace("_", " "), f"{value:,.0f}" if value >= 100 else f"{value:.2f}", unit) for name, (value, unit) in figures.items()],
-            ("", "", "unit"),
-        )
+        rows = [(name.replace("_", " "), f"{value:,.0f}" if value >= 100 else f"{value:.2f}", unit) for name, (value, unit) in figures.items()]
+        show.table("on this machine, now", rows, ("", "", "unit"))
 
 
 def draw_figures(bundle: Bundle, out: Path, world: World | None, folder: Folder | None) -> list[Path]:

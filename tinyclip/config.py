@@ -134,6 +134,8 @@ class TrainConfig:
     shared_positives: bool = True  # a caption that is true of several pictures in the batch is a positive of each
     # In worlds that have swaps: "captions" adds one swapped caption a picture as an extra text; "scenes" puts each scene beside all its swaps.
     hard_negatives: Literal["none", "captions", "scenes"] = "none"
+    micro_batch: int = 0  # rows the towers embed at once, for batches larger than memory; 0: all. Exact, one forward pass more. Lesson 17
+    remat: bool = False  # keep only each block's output for the way back and compute the rest again: less memory, more time
     chunk: int = 20  # steps a call; evaluation, checkpoints and Ctrl-C act between chunks
     seed: int = 0
 
@@ -201,6 +203,8 @@ def check_run(config: TrainConfig) -> None:
             name = key.replace("_", "-")
             why = " (with a single pair there is nothing to tell apart)" if key == "batch_size" and value == 1 else ""
             raise UserError(f"--{name} is {value}, but must lie between {least} and {most:,}{why}.")
+    if not 0 <= config.micro_batch <= config.batch_size or (config.micro_batch and config.batch_size % config.micro_batch):
+        raise UserError(f"--micro-batch is {config.micro_batch}, but must divide the batch of {config.batch_size} evenly.")
     for key in ("learning_rate", "clip_norm"):
         if not 0 < getattr(config, key) < float("inf"):
             raise UserError(f"--{key.replace('_', '-')} is {getattr(config, key)}, but must be a positive number.")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from .config import ImageConfig, TextConfig
@@ -50,6 +51,7 @@ def run_blocks(
     for i, block in enumerate(blocks):
         last = i == len(blocks) - 1
         x, attention = block(x, mask, rows=read[:, None] if last and record is None else None)
+        x = checkpoint_name(x, "block")  # all that `--remat` keeps for the way back
         if record is not None:
             record |= {f"block_{i}": x, f"attention_{i}": attention}
     return x[:, 0] if record is None else jnp.take_along_axis(x, read[:, None, None], axis=1)[:, 0]

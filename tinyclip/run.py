@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from . import evaluate, show
+from . import evaluate, parallel, show
 from .bundle import CONFIG, HISTORY, Bundle, read_json, save_bundle, write_atomically
 from .checkpoint import FOLDER, Checkpoints
 from .config import RECIPES, CLIPConfig, TrainConfig
@@ -40,6 +41,7 @@ class Plan:
     run: TrainConfig
     source: Source
     tokenizer: WordTokenizer
+    mesh: Mesh
     world: World | None = None
     folder: Folder | None = None
 
@@ -84,7 +86,8 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     if not data:
         world = get_world(name)
         model = model_of(world.tokenizer(), world.mean, world.std)
-        return Plan(model, run, WorldSource(world, model, run), world.tokenizer(), world=world)
+        mesh = _mesh(args, run)
+        return Plan(model, run, WorldSource(world, model, run, mesh), world.tokenizer(), mesh, world=world)
     folder = read_folder(data, CLIPConfig.preset(size).image.size, args.skip_bad, show.track)
     for problem in folder.skipped[:10]:
         show.line(f"left out: {problem}")
@@ -96,8 +99,18 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     if run.batch_size > pairs:
         show.line(f"the folder has {pairs} pairs to train on: a batch is all of them")
         run = dataclasses.replace(run, batch_size=pairs)
-    model = model_of(tokenizer, *folder.statistics())
-    return Plan(model, run, FolderSource(folder, tokenizer, model, run), tokenizer, folder=folder)
+    model, mesh = model_of(tokenizer, *folder.statistics()), _mesh(args, run)
+    return Plan(model, run, FolderSource(folder, tokenizer, model, run, mesh), tokenizer, mesh, folder=folder)
+
+
+def _mesh(args: "cli.Train", run: TrainConfig) -> Mesh:
+    """All devices, or those asked for; a line says so where some have nothing to do, or only pretend."""
+    mesh = parallel.make_mesh(args.devices, run.batch_size)
+    if mesh.size < jax.device_count() and args.devices is None:
+        show.line(f"a batch of {run.batch_size} is shared evenly by {mesh.size} of {jax.device_count()} devices: the others have nothing to do")
+    elif mesh.size > 1:
+        show.line(f"{mesh.size} devices, {run.batch_size // mesh.size} pairs on each")
+    return mesh
 
 
 def new_folder(runs: Path, name: str) -> Path:
@@ -142,7 +155,7 @@ class History:
         """Note one chunk."""
         step = int(report.state.step)
         for name in ("loss", "floor", "logit_scale"):
-            getattr(self, name).extend(round(float(value), 4) for value in getattr(report.measures, name))
+            getattr(self, name).extend(float(f"{value:.6g}") for value in getattr(report.measures, name))
         self.accuracy.append([step, round(accuracy, 2)])
         self.log_n, self.seconds = math.log(run.batch_size), self.seconds + (0 if first else report.seconds)
         if accuracy == 100 and self.all_right is None:
@@ -196,8 +209,28 @@ class Interrupt:
         signal.signal(signal.SIGINT, self.before)
 
 
-def train_into(plan: Plan, out: Path, resume: bool) -> Bundle:
-    """Train into a folder. Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C."""
+def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
+    """Train into a folder; of several processes all train, but only the main one looks, writes, and returns the model.
+
+    Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C.
+    """
+    main, state = parallel.is_main(), jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
+    history = open_folder(plan, out, resume) if main else History()
+    checkpoints = Checkpoints(out) if main else None
+    if resume:
+        state = parallel.from_main(checkpoints.restore(state) if main else state)
+        history.back_to(int(state.step))
+        show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
+    state = _loop(plan, out, checkpoints, jax.device_put(state, parallel.everywhere(plan.mesh)), history)
+    if not main:
+        return None
+    bundle = Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer, out.name, plan.trained_on, dataclasses.asdict(history))
+    save_bundle(out, bundle, {"train": plan.settings["train"]})
+    return bundle
+
+
+def open_folder(plan: Plan, out: Path, resume: bool) -> History:
+    """Make the run's folder with its `config.json`, or check that it holds this run. Raises `UserError` if it cannot be had."""
     history = History()
     if resume:
         different = differences({key: value for key, value in read_json(out / CONFIG).items() if key != "format"}, plan.settings)
@@ -215,36 +248,29 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle:
     except OSError as error:
         raise UserError(f"could not make the folder {out}: {error.strerror}.") from None
     write_atomically(out / CONFIG, json.dumps({"format": "tinyclip"} | plan.settings, indent=1) + "\n")
-    checkpoints, state = Checkpoints(out), initial_state(plan.model, plan.run)
-    if resume:
-        state = checkpoints.restore(state)
-        history.back_to(int(state.step))
-        show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
-    state = _loop(plan, out, checkpoints, state, history)
-    bundle = Bundle(make_model(plan.model, state.params), plan.tokenizer, out.name, plan.trained_on, dataclasses.asdict(history))
-    save_bundle(out, bundle, {"train": plan.settings["train"]})
-    return bundle
+    return history
 
 
-def _loop(plan: Plan, out: Path, checkpoints: Checkpoints, state: State, history: History) -> State:
-    """The chunks, and what happens between them."""
-    run, watch, saved, first = plan.run, Watch(plan), time.monotonic(), True
+def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, history: History) -> State:
+    """The chunks, and what happens between them; without `checkpoints`, as in all processes but the main one, nothing is looked at or written."""
+    run, watch, saved, first = plan.run, Watch(plan) if checkpoints else None, time.monotonic(), True
     with Interrupt() as interrupt, show.Progress(run.steps, int(state.step)) as progress:
-        for report in train(plan.model, run, plan.source, state):
+        for report in train(plan.model, run, plan.source, state, plan.mesh):
             state, measures, step = report.state, report.measures, int(report.state.step)
             if not measures.finite.all():
-                bad, last = step - len(measures.finite) + int(np.argmin(measures.finite)) + 1, checkpoints.latest()
+                bad, last = step - len(measures.finite) + int(np.argmin(measures.finite)) + 1, checkpoints and checkpoints.latest()
                 kept = "no checkpoint was saved yet" if last is None else f"the checkpoint of step {last} is kept"
                 raise UserError(f"the loss or its gradient was not finite at step {bad}: try a --learning-rate below {run.learning_rate:g}; {kept}.")
-            accuracy = watch(Bundle(make_model(plan.model, state.params), plan.tokenizer))
-            history.add(report, accuracy, run, first)
-            rate = math.nan if first else run.batch_size * len(measures.loss) / report.seconds
+            stop = parallel.anyone(interrupt.asked) and step < run.steps
+            if watch:
+                accuracy = watch(Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer))
+                history.add(report, accuracy, run, first)
+                rate = math.nan if first else run.batch_size * len(measures.loss) / report.seconds
+                progress.update(
+                    step, loss=float(measures.loss.mean()), log_n=history.log_n, floor=float(measures.floor.mean()), accuracy=accuracy, rate=rate
+                )  # fmt: skip
             first = False
-            progress.update(
-                step, loss=float(measures.loss.mean()), log_n=history.log_n, floor=float(measures.floor.mean()), accuracy=accuracy, rate=rate
-            )  # fmt: skip
-            stop = interrupt.asked and step < run.steps
-            if stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY:
+            if checkpoints and (stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY):
                 checkpoints.save(state)
                 write_atomically(out / HISTORY, json.dumps(dataclasses.asdict(history)) + "\n")
                 saved = time.monotonic()

@@ -16,6 +16,11 @@ out = Console(highlight=False, soft_wrap=True)
 PATIENCE = 2.0  # seconds: what takes longer shows that it is alive
 
 
+def only_if(speaking: bool) -> None:
+    """Whether anything is shown at all: of several processes only one speaks."""
+    errors.quiet = out.quiet = not speaking
+
+
 def line(text: str) -> None:
     """One plain line for the person watching."""
     errors.print(text, markup=False)

@@ -16,12 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from .clip import CLIP
 from .config import CLIPConfig, TrainConfig
 from .data import Batch, Source
+from .large_batch import in_pieces
 from .losses import contrastive_loss, sigmoid_loss
+from .parallel import everywhere
 
 MAX_LOG_SCALE = float(np.log(100))
 
@@ -65,14 +68,14 @@ def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(run.clip_norm), adamw)
 
 
-def initial_state(model: CLIPConfig, run: TrainConfig) -> State:
-    """Fresh parameters and optimiser. Under one jit: op by op it takes seconds."""
+def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None) -> State:
+    """Fresh parameters and optimiser, everywhere on the mesh. Under one jit: op by op it takes seconds."""
 
     def init(key: Array) -> State:
         params = nnx.state(CLIP(model, rngs=nnx.Rngs(key)), nnx.Param)
         return State(params, make_optimizer(run).init(params), jnp.zeros((), jnp.int32))
 
-    return jax.jit(init)(jax.random.key(run.seed))
+    return jax.jit(init, out_shardings=mesh and everywhere(mesh))(jax.random.key(run.seed))
 
 
 def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
@@ -93,11 +96,17 @@ def floor_of(positives: Bool[Array, "B M"]) -> Float[Array, ""]:
 
 def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
     """The run's loss on one batch."""
-    images, texts, scale = model(batch.images, batch.tokens)
-    positives = batch.positives if run.shared_positives else None
+    images = in_pieces(model.encode_image, batch.images, run.micro_batch)
+    texts = in_pieces(model.encode_text, batch.tokens, run.micro_batch)
+    scale, positives = model.logit_scale, batch.positives if run.shared_positives else None
     if model.logit_bias is not None:
         return sigmoid_loss(images, texts, scale, model.logit_bias[...], positives)
     return contrastive_loss(images, texts, scale, positives)
+
+
+def remembering(loss: Callable, remat: bool) -> Callable:
+    """The loss; with `remat`, only each block's output is kept for the way back, and the rest is computed again. Lesson 17."""
+    return jax.checkpoint(loss, policy=jax.checkpoint_policies.save_only_these_names("block")) if remat else loss
 
 
 def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], tuple[State, Measures]]:
@@ -109,7 +118,7 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
         def loss(params: nnx.State) -> Float[Array, ""]:
             return loss_of(nnx.merge(graphdef, params), batch, run)
 
-        value, gradient = jax.value_and_grad(loss)(state.params)
+        value, gradient = jax.value_and_grad(remembering(loss, run.remat))(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         scale = params["log_logit_scale"]
@@ -125,19 +134,21 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
     return step
 
 
-def train(config: CLIPConfig, run: TrainConfig, source: Source, state: State | None = None) -> Iterator[Report]:
+def train(config: CLIPConfig, run: TrainConfig, source: Source, state: State | None = None, mesh: Mesh | None = None) -> Iterator[Report]:
     """Train to `run.steps`, from the beginning or from `state`; yields a `Report` after every chunk. Lesson 10.
+
+    With a mesh, each of its devices computes its rows of the batch, and all hold the whole state; the source shares out the rows. Lesson 17.
 
     Chunks start at absolute multiples of `run.chunk`, so a resumed run takes the very same steps. A report's state is valid until the next
     chunk begins, which reuses its memory: copy what you want to keep.
     """
     step = make_step(config, run)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, out_shardings=mesh and everywhere(mesh))
     def run_chunk(state: State, inputs: Any) -> tuple[State, Measures]:
         return jax.lax.scan(lambda state, x: step(state, source.batch(x)), state, inputs)
 
-    state = initial_state(config, run) if state is None else state
+    state = initial_state(config, run, mesh) if state is None else state
     start = int(state.step)
     while start < run.steps:
         stop = min((start // run.chunk + 1) * run.chunk, run.steps)

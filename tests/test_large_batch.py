@@ -1,0 +1,121 @@
+"""Cached gradients are the whole batch's gradients, in less memory; averaging micro-batches is something else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import check, check_gradients, raises_one_sentence, randomised, seeded
+
+from tinyclip.clip import CLIP, l2_normalise
+from tinyclip.config import CLIPConfig, TrainConfig
+from tinyclip.data import Batch
+from tinyclip.errors import UserError
+from tinyclip.large_batch import in_pieces
+from tinyclip.losses import contrastive_loss
+from tinyclip.train import initial_state, loss_of, make_step, remembering
+
+B, T, V = 24, 5, 11
+
+
+def a_model(loss="contrastive", **image):
+    image = {"size": 8, "patch": 4, "width": 12, "depth": 1, "heads": 2, "mlp": 20} | image
+    text = {"vocab": V, "context": T, "end_token": V - 1, "width": 8, "depth": 1, "heads": 2, "mlp": 14}
+    return CLIPConfig.preset("nano", image=image, text=text, embed=6, loss=loss)
+
+
+def a_batch(size, rows=B):
+    rng = seeded(5)
+    tokens = rng.integers(1, V - 1, (rows, T))
+    tokens[:, -1] = V - 1
+    return Batch(jnp.asarray(rng.normal(size=(rows, size, size, 3)), jnp.float32), jnp.asarray(tokens, jnp.int32), jnp.eye(rows, dtype=bool))
+
+
+def gradients_of(config, batch, run):
+    model = randomised(lambda: CLIP(config, rngs=nnx.Rngs(0)), 1)
+    graphdef, params = nnx.split(model)
+    return jax.jit(jax.value_and_grad(lambda params: loss_of(nnx.merge(graphdef, params), batch, run)))(params)
+
+
+@pytest.mark.parametrize(("loss", "pieces"), [("contrastive", (1, 12)), ("sigmoid", (4,))])
+def test_every_gradient_is_the_whole_batchs_the_temperatures_too(loss, pieces):
+    config, batch = a_model(loss), a_batch(8)
+    want, wanted = gradients_of(config, batch, TrainConfig(batch_size=B))
+    for piece in pieces:
+        value, gradients = gradients_of(config, batch, TrainConfig(batch_size=B, micro_batch=piece))
+        check(f"the {loss} loss with micro-batches of {piece}", value, want, 1e-5)
+        check_gradients(f"the {loss} loss with micro-batches of {piece}", gradients, wanted, 1e-5)
+
+
+def test_averaging_the_gradients_of_micro_batches_points_elsewhere():
+    """Each of 4 micro-batches sees 15 negatives instead of 63: linear towers, pictures and texts that have little to do with each other yet."""
+    rng = seeded(6)
+    images, texts = (jnp.asarray(rng.normal(size=(64, 20)), jnp.float32) for _ in range(2))
+    towers = tuple(jnp.asarray(rng.normal(size=(20, 8)), jnp.float32) for _ in range(2))
+
+    def loss(towers, images, texts):
+        return contrastive_loss(l2_normalise(images @ towers[0]), l2_normalise(texts @ towers[1]), 1 / 0.07)
+
+    slope = jax.jit(jax.grad(loss))
+    wanted = slope(towers, images, texts)
+    parts = [slope(towers, images[16 * k :][:16], texts[16 * k :][:16]) for k in range(4)]
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / 4, *parts)
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in tree]) for tree in (mean, wanted))
+    cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    assert 0.5 < cosine < 0.95, f"naive accumulation should point elsewhere than the whole batch (cosine below 0.95), got {cosine:.3f}"
+
+
+@pytest.mark.exercise("17.2")
+def test_in_pieces_is_the_same_function_with_the_same_gradient():
+    rng = seeded(9)
+    rows, weights = jnp.asarray(rng.normal(size=(12, 3, 5)), jnp.float32), jnp.asarray(rng.normal(size=(5, 7)), jnp.float32)
+
+    def of(piece):
+        def loss(weights):
+            embedded = in_pieces(lambda x: jnp.tanh(x @ weights).sum(1), rows, piece)
+            return (embedded * jnp.arange(12.0)[:, None]).sum(), embedded
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(weights)
+
+    inside = np.tanh(np.asarray(rows, np.float64) @ np.asarray(weights, np.float64))
+    want, slope = inside.sum(1), (1 - inside**2) * np.arange(12.0)[:, None, None]
+    gradient = np.einsum("bnp,bnq->pq", np.asarray(rows, np.float64), slope)
+    for piece in (0, 1, 3, 12):
+        (_, embedded), slopes = of(piece)
+        check(f"in_pieces of 12 rows, {piece} at a time", embedded, want.astype(np.float32), 1e-5, "row i of the result belongs to row i")
+        check(f"the gradient through in_pieces, {piece} at a time", slopes, gradient.astype(np.float32), 1e-5)
+
+
+def temporary_bytes(config, run, rows):
+    state = jax.eval_shape(lambda: initial_state(config, run))
+    batch = jax.eval_shape(lambda: a_batch(config.image.size, rows))
+    return jax.jit(make_step(config, run)).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.slow  # two programs, compiled as well as XLA can
+def test_a_step_takes_less_memory_in_micro_batches():
+    """By XLA's own account, for towers whose intermediates outweigh the batch."""
+    config, rows = a_model(size=32, width=48, mlp=192), 64
+    whole = temporary_bytes(config, TrainConfig(batch_size=rows), rows)
+    pieces = temporary_bytes(config, TrainConfig(batch_size=rows, micro_batch=8), rows)
+    assert pieces < whole / 3, f"micro-batches of 8 of {rows} should take less than a third of the {whole:,} bytes of a whole batch, got {pieces:,}"
+
+
+def test_remat_keeps_less_for_the_way_back_and_changes_no_gradient():
+    """What is kept is what the way back is a function of. (XLA:CPU computes again so early that its memory does not sink; the bytes kept do.)"""
+    config, batch = a_model(), a_batch(8)
+    model = randomised(lambda: CLIP(config, rngs=nnx.Rngs(0)), 1)
+    graphdef, params = nnx.split(model)
+    kept, gradients = {}, {}
+    for remat in (False, True):
+        loss = remembering(lambda params: loss_of(nnx.merge(graphdef, params), batch, TrainConfig(batch_size=B)), remat)
+        back = jax.eval_shape(lambda params, loss=loss: jax.vjp(loss, params)[1], params)
+        kept[remat] = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(back))
+        gradients[remat] = jax.jit(jax.grad(loss))(params)
+    assert kept[True] < kept[False] / 3, f"--remat should keep less than a third of {kept[False]:,} bytes, but keeps {kept[True]:,}"
+    check_gradients("the gradients with --remat", gradients[True], gradients[False], 1e-5)
+
+
+def test_a_micro_batch_must_divide_the_batch():
+    for micro in (5, 48, -1):
+        raises_one_sentence(UserError, lambda micro=micro: TrainConfig(batch_size=24, micro_batch=micro), f"--micro-batch is {micro}", "24")
