@@ -22,9 +22,9 @@ FLOORS = {
     "transformer": 2,
     "encoders": 3,
     "clip": 4, "losses": 4, "by_hand": 4,
-    "streamed": 5, "large_batch": 5, "parallel": 5, "weights": 5, "openai": 5, "data": 5, "folder": 5,
+    "streamed": 5, "large_batch": 5, "parallel": 5, "flops": 5, "weights": 5, "openai": 5, "data": 5, "folder": 5,
     "train": 6, "checkpoint": 6, "published": 6, "bundle": 6, "show": 6,
-    "evaluate": 7, "search": 7, "explain": 7, "senses": 7, "plots": 7, "run": 7,
+    "evaluate": 7, "fairness": 7, "geometry": 7, "search": 7, "explain": 7, "senses": 7, "plots": 7, "run": 7,
     "benchmark": 8,
     "commands": 9, "cli": 9, "__main__": 9,
 }  # fmt: skip

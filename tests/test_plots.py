@@ -23,6 +23,7 @@ FIGURES = {
     "curve": lambda path: plots.training_curve(HISTORY, "contrastive", path),
     "curve of the sigmoid loss": lambda path: plots.training_curve(HISTORY, "sigmoid", path),
     "curve of one step": lambda path: plots.training_curve({"loss": [1.0], "floor": [0.1], "log_n": 2.0, "accuracy": []}, "contrastive", path),
+    "costs of the loss": lambda path: plots.loss_costs({"full": [(8, 1e6, 0.1), (16, 4e6, float("nan"))], "blocks": [(8, 1e5, 0.2)]}, path),
     "grid of one": lambda path: plots.picture_grid(list(PICTURES[:1]), ["0.5"], path, "a red circle"),
     "grid of nine": lambda path: plots.picture_grid(list(PICTURES), WORDS, path),
 }

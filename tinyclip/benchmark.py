@@ -3,9 +3,12 @@
 Rates are medians of several runs; machines are noisy, so compare ratios.
 """
 
+import math
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,9 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import encoders
+from . import encoders, plots
 from .config import CLIPConfig, TrainConfig
-from .data import WorldSource
+from .data import Batch, WorldSource
+from .flops import forward_flops, step_flops
+from .losses import contrastive_loss
+from .search import nearest
+from .streamed import streamed_contrastive_loss
 from .train import initial_state, make_model, make_step
 from .transformer import Linear
 from .world import get_world
@@ -34,9 +41,9 @@ def seconds(run: Callable[[], Any], times: int = 5) -> float:
     return statistics.median(taken)
 
 
-def matrix_rate(size: int = 2048) -> float:
-    """GFLOP/s of one large float32 matrix product."""
-    a = jax.random.normal(jax.random.key(0), (size, size))
+def matrix_rate(size: int = 2048, dtype: str = "float32") -> float:
+    """GFLOP/s of one large matrix product: what the machine can do at best."""
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
     return 2 * size**3 / seconds(lambda: product(a, a)) / 1e9
 
@@ -55,6 +62,48 @@ def training_rate(config: CLIPConfig, run: TrainConfig, steps: int = 10) -> floa
     chunk = jax.jit(lambda state, numbers: jax.lax.scan(lambda state, n: step(state, source.batch(n)), state, numbers))
     state = initial_state(config, run)
     return run.batch_size * steps / seconds(lambda: chunk(state, jnp.arange(steps)), 3)
+
+
+def step_rate(config: CLIPConfig, run: TrainConfig, steps: int) -> float:
+    """Pairs a second of training steps on batches that are there already: forward, backward and update."""
+    step, B, S, text = make_step(config, run), run.batch_size, config.image.size, config.text
+    tokens = np.random.default_rng(0).integers(1, text.vocab - 1, (steps, B, text.context), np.int32)
+    tokens = jnp.asarray(np.where(tokens == text.end_token, 0, tokens)).at[:, :, -1].set(text.end_token)
+    images = jax.random.normal(jax.random.key(1), (steps, B, S, S, 3))
+    chunk = jax.jit(lambda state, batches: jax.lax.scan(lambda state, batch: step(state, Batch(*batch, jnp.eye(B, dtype=bool))), state, batches))
+    state = initial_state(config, run)
+    return B * steps / seconds(lambda: chunk(state, (images, tokens)), 3)
+
+
+def search_rate(rows: int = 1_000_000, width: int = 64) -> float:
+    """Seconds of one search for the 10 nearest of `rows` embeddings that lie in a file, memory-mapped."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = np.lib.format.open_memmap(f"{folder}/gallery.npy", "w+", np.float32, (rows, width))
+        for start in range(0, rows, 100_000):
+            part = rng.normal(size=gallery[start : start + 100_000].shape).astype(np.float32)
+            gallery[start : start + 100_000] = part / np.linalg.norm(part, axis=1, keepdims=True)
+        gallery.flush()
+        gallery = np.load(f"{folder}/gallery.npy", mmap_mode="r")
+        query = np.array(gallery[rows // 2])
+        return seconds(lambda: nearest(query, gallery, 10), 9)
+
+
+def loss_costs(numbers: Sequence[int], width: int = 64, measured: int = 8192) -> dict[str, list[tuple[int, float, float]]]:
+    """Memory and time of the contrastive loss and its gradients, with the full matrix and in blocks, against the number of pairs.
+
+    For each form a list of (N, bytes, seconds): the bytes beyond inputs and results, by XLA's own account, and seconds (NaN above `measured`).
+    """
+    found: dict[str, list[tuple[int, float, float]]] = {}
+    for name, loss in (("full matrix", contrastive_loss), ("in blocks of rows", streamed_contrastive_loss)):
+        for n in numbers:
+            x = jax.random.normal(jax.random.key(0), (2, n, width))
+            images, texts = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+            args = images, texts, jnp.float32(20.0)
+            program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2))).lower(*args).compile()
+            taken = seconds(lambda program=program, args=args: program(*args), 3) if n <= measured else math.nan
+            found.setdefault(name, []).append((n, float(program.memory_analysis().temp_size_in_bytes), taken))
+    return found
 
 
 def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
@@ -84,24 +133,57 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
     }
 
 
-def benchmark(size: str, dtype: str, with_tricks: bool = False) -> Figures:
-    """All figures, by name, with their units."""
-    world, run = get_world("single"), TrainConfig()
-    tokenizer = world.tokenizer()
-    text = {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}
-    config = CLIPConfig.preset(size, text=text, dtype=None if dtype == "float32" else dtype)
-    model = make_model(config, initial_state(config, run).params)
-    images, tokens = jnp.zeros((256, config.image.size, config.image.size, 3)), jnp.asarray(tokenizer(["a large red circle"] * 256))
-    encode_image, encode_text = (jax.jit(lambda model, x, name=name: getattr(model, name)(x)) for name in ("encode_image", "encode_text"))
-    sentences = ["there is a small red circle"] * 2000
+def losses(path: Path) -> Figures:
+    """What the loss costs, from 256 pairs to 32,768, drawn to `path`, and as figures; times up to 8,192."""
+    costs = loss_costs([256 << i for i in range(8)])
+    plots.loss_costs(costs, path)
+    figures = {f"memory_{name}_{n}": (taken / 1e6, "MB") for name, rows in costs.items() for n, taken, _ in rows}
+    return figures | {f"time_{name}_{n}": (passed, "s") for name, rows in costs.items() for n, _, passed in rows if passed == passed}
+
+
+def config_of(size: str, dtype: str) -> CLIPConfig:
+    """A model of that size: a toy with its world's words, a published one with OpenAI's vocabulary."""
+    changes = {}
+    if size in ("nano", "tiny", "small"):
+        tokenizer = get_world("single").tokenizer()
+        changes = {"text": {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}}
+    return CLIPConfig.preset(size, dtype=None if dtype == "float32" else dtype, **changes)
+
+
+def benchmark(size: str, dtype: str, batch: int = 128, with_tricks: bool = False) -> Figures:
+    """All figures, by name, with their units. Shares are of `matrix_products`, measured before and after in the same run."""
+    config, run, world = config_of(size, dtype), TrainConfig(batch_size=batch), get_world("single")
+    toy = config.text.context == world.context
+    before = matrix_rate(dtype=dtype)
+    params = initial_state(config, run).params
+    images = jnp.zeros((batch, config.image.size, config.image.size, 3))
+    tokens = jnp.full((batch, config.text.context), config.text.end_token)
+    encode = {
+        name: jax.jit(lambda params, x, name=name: getattr(make_model(config, params), name)(x)) for name in ("encode_image", "encode_text")
+    }
+    pictures = batch / seconds(lambda: encode["encode_image"](params, images))
+    sentences = batch / seconds(lambda: encode["encode_text"](params, tokens))
+    step = step_rate(config, run, 10 if toy else 2)
+    machine = (before + matrix_rate(dtype=dtype)) / 2
+    forward = {name: sum(parts.values()) for name, parts in forward_flops(config).items()}
+    pair = step_flops(config, batch) / batch
+    tokenizer, said = world.tokenizer(), ["there is a small red circle"] * 2000
+    name = f"{size}_{dtype}"
     return {
-        "matrix_products": (matrix_rate(), "GFLOP/s"),
+        f"matrix_products_{dtype}": (machine, "GFLOP/s"),
+        f"train_step_{name}": (step, "pairs/s"),
+        "train_step_arithmetic_a_pair": (pair / 1e6, "MFLOP"),
+        "train_step_arithmetic": (step * pair / 1e9, "GFLOP/s"),
+        "train_step_share": (100 * step * pair / 1e9 / machine, "% of matrix products"),
+        **({f"training_with_drawing_{name}": (training_rate(config, run), "pairs/s")} if toy else {}),
+        "embedding_pictures": (pictures, "pictures/s"),
+        "embedding_pictures_share": (100 * pictures * forward["picture"] / 1e9 / machine, "% of matrix products"),
+        "embedding_sentences": (sentences, "sentences/s"),
+        "embedding_sentences_share": (100 * sentences * forward["sentence"] / 1e9 / machine, "% of matrix products"),
         "drawing_one_thing": (drawing_rate("single"), "pictures/s"),
         "drawing_two_things": (drawing_rate("pairs"), "pictures/s"),
         "drawing_animals": (drawing_rate("animals"), "pictures/s"),
-        "tokenising": (2000 / seconds(lambda: np.asarray(tokenizer(sentences))), "sentences/s"),
-        "embedding_pictures": (256 / seconds(lambda: encode_image(model, images)), "pictures/s"),
-        "embedding_sentences": (256 / seconds(lambda: encode_text(model, tokens)), "sentences/s"),
-        f"training_{size}_{dtype}": (training_rate(config, run), "pairs/s"),
-        **(tricks(config, run) if with_tricks else {}),
+        "tokenising": (2000 / seconds(lambda: np.asarray(tokenizer(said))), "sentences/s"),
+        "search_in_a_million": (1000 * search_rate(), "ms"),
+        **(tricks(config, run) if with_tricks and toy else {}),
     }

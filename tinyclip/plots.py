@@ -132,3 +132,17 @@ def picture_grid(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequenc
     if heading:
         figure.suptitle(heading, fontsize=10)
     return _save(figure, path)
+
+
+def loss_costs(costs: Mapping[str, Sequence[tuple[int, float, float]]], path: Path) -> Path:
+    """Memory and time of a loss against N, for each form a list of (N, bytes, seconds), on logarithmic axes. Lesson 17."""
+    figure = new_figure(6.6, 3.0)
+    memory, time = figure.subplots(1, 2)
+    for (name, rows), colour, marker in zip(costs.items(), (ORANGE, BLUE), "os", strict=True):
+        n, taken, seconds = map(np.array, zip(*rows, strict=True))
+        memory.loglog(n, taken / 1e6, marker=marker, markersize=4, color=colour, label=name)
+        time.loglog(n, seconds, marker=marker, markersize=4, color=colour, label=name)
+    memory.set(xlabel="pairs N in the batch", ylabel="memory for it, MB", title="Memory")
+    time.set(xlabel="pairs N in the batch", ylabel="loss and gradients, s", title="Time", xlim=memory.get_xlim())
+    memory.legend(frameon=False)
+    return _save(figure, path)

@@ -16,11 +16,11 @@ def nearest(query: Float[np.ndarray, "E"], gallery: Float[np.ndarray, "G E"], k:
 
     k larger than the gallery gives the whole gallery. It is scored a block of rows at a time: memory stays small, however large it is.
     """
-    rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    rows, scores, worst = np.zeros(0, np.int64), np.zeros(0, np.float32), -np.inf
     for start in range(0, len(gallery), BLOCK):
         part = gallery[start : start + BLOCK] @ query
-        rows = np.concatenate([rows, np.arange(start, start + len(part))])
-        scores = np.concatenate([scores, part])
+        likely = np.flatnonzero(part >= worst)  # nearly none, once a few blocks have been seen
+        rows, scores = np.concatenate([rows, start + likely]), np.concatenate([scores, part[likely]])
         if len(rows) > k:
             worst = np.partition(scores, len(scores) - k)[len(scores) - k]
             keep = np.flatnonzero(scores >= worst)  # may hold more than k where scores tie: the sort below decides
