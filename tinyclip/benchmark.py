@@ -4,7 +4,10 @@ Rates are medians of several runs; machines are noisy, so compare ratios.
 """
 
 import math
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -130,6 +133,39 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
         "flat_matrix_products": (usual / unflattened, "x"),
         "only_the_row_that_is_read": (usual / unselected, "x"),
         "only_the_shape_that_is_there": (drawing_rate("pairs") / every_shape, "x"),
+    }
+
+
+FIRST_STEP = """
+import os, sys
+from tinyclip import cli
+cli.keep_compiled()
+from tinyclip import run
+run.Watch = lambda plan: os._exit(0)  # it is made as soon as the first chunk is done
+cli.main(["train", "--steps", "1", "--out", sys.argv[1]])
+"""
+
+
+def start_up() -> Figures:
+    """What waiting there is before anything happens: of importing, of `--help`, and of `tinyclip train` until its first chunk, here of one step,
+    is done, with nothing compiled yet and with all compiled before. Medians of three programs each."""
+
+    def program(*command: str, **environment: str) -> float:
+        clock = time.perf_counter()
+        inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+        subprocess.run([sys.executable, *command], env=inherited | environment, capture_output=True, check=True)
+        return time.perf_counter() - clock
+
+    cold, cached = [], []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            for times in (cold, cached):
+                times.append(program("-c", FIRST_STEP, f"{folder}/{len(times)}-{times is cold}", XDG_CACHE_HOME=folder))
+    return {
+        "import_tinyclip": (statistics.median(program("-c", "import tinyclip") for _ in range(3)), "s"),
+        "tinyclip_help": (statistics.median(program("-m", "tinyclip", "--help") for _ in range(3)), "s"),
+        "first_step_cold": (statistics.median(cold), "s"),
+        "first_step_cached": (statistics.median(cached), "s"),
     }
 
 

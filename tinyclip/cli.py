@@ -214,6 +214,8 @@ class Bench:
     """What its towers compute in."""
     tricks: bool = False
     """Also measure how many times as fast each thing makes it that was done for speed (a minute more)."""
+    start: bool = False
+    """Instead, measure how long it takes from a command to the first training step."""
     losses: Annotated[Path | None, default("none", "OUT.png")] = None
     """Instead, draw memory and time of the loss against the number of pairs: with the full matrix, and in blocks of rows."""
     json: bool = False

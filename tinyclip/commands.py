@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from . import evaluate as measure
-from . import parallel, plots, run, show
+from . import parallel, run, show
 from . import search as find
 from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, save_for_hugging_face, write_atomically
 from .bundle import find as find_model
@@ -68,6 +68,8 @@ def evaluate(args: "cli.Evaluate") -> None:
 
 def search(args: "cli.Search") -> None:
     """Print the nearest pictures with their scores, and save them as a grid."""
+    from . import plots
+
     model, sentence = _model_and_sentence(args.words)
     bundle = load(model)
     k = _at_least_one(args.k)
@@ -160,11 +162,16 @@ def export(args: "cli.Export") -> None:
 
 def bench(args: "cli.Bench") -> None:
     """Measure this machine."""
-    from .benchmark import benchmark, losses
+    from .benchmark import benchmark, losses, start_up
 
     if not 2 <= args.batch_size <= 1_000_000:
         raise UserError(f"--batch-size is {args.batch_size}, but must lie between 2 and 1,000,000.")
-    figures = losses(args.losses) if args.losses else benchmark(args.size, args.dtype, args.batch_size, args.tricks)
+    if args.losses:
+        figures = losses(args.losses)
+    elif args.start:
+        figures = start_up()
+    else:
+        figures = benchmark(args.size, args.dtype, args.batch_size, args.tricks)
     if args.json:
         show.result(json.dumps({name: round(value, 3) for name, (value, _) in figures.items()}))
     else:
@@ -174,6 +181,8 @@ def bench(args: "cli.Bench") -> None:
 
 def draw_figures(bundle: Bundle, out: Path, world: World | None, folder: Folder | None) -> list[Path]:
     """The similarity matrix, the space in 2-D, and (where its history is known) the training curve."""
+    from . import plots  # matplotlib takes a third of a second to import: not before the first step of a training
+
     if world is not None:
         scenes = measure.distinct_scenes(world, 40, seed=7)
         pictures = measure.draw_bytes(world, scenes, 96)

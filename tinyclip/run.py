@@ -253,7 +253,7 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
 
 def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, history: History) -> State:
     """The chunks, and what happens between them; without `checkpoints`, as in all processes but the main one, nothing is looked at or written."""
-    run, watch, saved, first = plan.run, Watch(plan) if checkpoints else None, time.monotonic(), True
+    run, watch, saved, first = plan.run, None, time.monotonic(), True
     with Interrupt() as interrupt, show.Progress(run.steps, int(state.step)) as progress:
         for report in train(plan.model, run, plan.source, state, plan.mesh):
             state, measures, step = report.state, report.measures, int(report.state.step)
@@ -262,7 +262,8 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, 
                 kept = "no checkpoint was saved yet" if last is None else f"the checkpoint of step {last} is kept"
                 raise UserError(f"the loss or its gradient was not finite at step {bad}: try a --learning-rate below {run.learning_rate:g}; {kept}.")
             stop = parallel.anyone(interrupt.asked) and step < run.steps
-            if watch:
+            if checkpoints:
+                watch = watch or Watch(plan)  # after the first chunk: drawing its pictures should not keep anybody waiting for that
                 accuracy = watch(Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer))
                 history.add(report, accuracy, run, first)
                 rate = math.nan if first else run.batch_size * len(measures.loss) / report.seconds
