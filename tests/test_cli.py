@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,17 @@ def test_caption_prints_the_nearest_captions():
     Path("mine.txt").write_text("a blue star\n\n  a red circle  \n")
     own = works("caption", world_run(), "circle.png", "--captions", "mine.txt").strip().splitlines()
     assert sorted(line.split(maxsplit=1)[1] for line in own) == ["a blue star", "a red circle"], f"want the two captions of the file, got {own}"
+
+
+def test_a_sentence_can_be_heard(tmp_path):
+    assert works("draw", "a red star", tmp_path / "star.wav").strip() == str(tmp_path / "star.wav"), "the sound's path should be printed"
+    with wave.open(str(tmp_path / "star.wav")) as sound:
+        found = (sound.getnchannels(), sound.getsampwidth(), sound.getframerate(), sound.getnframes())
+        assert found == (1, 2, 8000, 4000), f"want half a second of one channel, 16 bits, 8,000 samples a second, got {found}"
+        samples = np.frombuffer(sound.readframes(4000), "<i2")
+    assert np.abs(samples).max() > 3000, f"the sound should be heard, but its loudest sample is {np.abs(samples).max()} of 32,767"
+    fails("draw", "a red cat", tmp_path / "cat.wav", names=("cat",))
+    fails("draw", "a red star", tmp_path / "none" / "x.wav", names=("x.wav",))
 
 
 def test_a_sentence_is_drawn_and_the_same_seed_draws_the_same():

@@ -25,7 +25,7 @@ FLOORS = {
     "streamed": 5, "large_batch": 5, "parallel": 5, "flops": 5, "weights": 5, "openai": 5, "data": 5, "folder": 5,
     "train": 6, "checkpoint": 6, "published": 6, "bundle": 6, "show": 6,
     "evaluate": 7, "fairness": 7, "geometry": 7, "search": 7, "explain": 7, "senses": 7, "plots": 7, "run": 7,
-    "benchmark": 8,
+    "drawing": 8, "benchmark": 8,
     "commands": 9, "cli": 9, "__main__": 9,
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import check, check_gradients, raises_one_sentence, randomised, seeded
+from helpers import check, check_gradients, equals, raises_one_sentence, randomised, seeded
 
 from tinyclip.clip import CLIP, l2_normalise
 from tinyclip.config import CLIPConfig, TrainConfig
@@ -37,7 +37,7 @@ def gradients_of(config, batch, run):
     return jax.jit(jax.value_and_grad(lambda params: loss_of(nnx.merge(graphdef, params), batch, run)))(params)
 
 
-@pytest.mark.parametrize(("loss", "pieces"), [("contrastive", (1, 12)), ("sigmoid", (4,))])
+@pytest.mark.parametrize(("loss", "pieces"), [pytest.param("contrastive", (1, 12), marks=pytest.mark.slow), ("sigmoid", (4,))], ids=str)
 def test_every_gradient_is_the_whole_batchs_the_temperatures_too(loss, pieces):
     config, batch = a_model(loss), a_batch(8)
     want, wanted = gradients_of(config, batch, TrainConfig(batch_size=B))
@@ -80,10 +80,25 @@ def test_in_pieces_is_the_same_function_with_the_same_gradient():
     inside = np.tanh(np.asarray(rows, np.float64) @ np.asarray(weights, np.float64))
     want, slope = inside.sum(1), (1 - inside**2) * np.arange(12.0)[:, None, None]
     gradient = np.einsum("bnp,bnq->pq", np.asarray(rows, np.float64), slope)
-    for piece in (0, 1, 3, 12):
+    for piece in (3, 1, 12, 0):
         (_, embedded), slopes = of(piece)
         check(f"in_pieces of 12 rows, {piece} at a time", embedded, want.astype(np.float32), 1e-5, "row i of the result belongs to row i")
         check(f"the gradient through in_pieces, {piece} at a time", slopes, gradient.astype(np.float32), 1e-5)
+
+
+@pytest.mark.exercise("17.2")
+def test_in_pieces_gives_the_tower_few_rows_and_forgets_the_rest():
+    rng, sizes = seeded(10), []
+    rows, weights = jnp.asarray(rng.normal(size=(12, 5)), jnp.float32), jnp.asarray(rng.normal(size=(5, 100)), jnp.float32)
+
+    def encode(x, weights):
+        sizes.append(len(x))
+        return jnp.tanh(x @ weights).reshape(len(x), 4, 25).sum(2)
+
+    back = jax.eval_shape(lambda weights: jax.vjp(lambda w: in_pieces(lambda x: encode(x, w), rows, 3), weights)[1], weights)
+    equals("the rows that `encode` is given at once, in pieces of 3", sorted(set(sizes)), [3])
+    kept = sum(leaf.size for leaf in jax.tree.leaves(back))
+    assert kept < 1200, f"in_pieces: {kept} numbers are kept for the gradient, though all intermediates, 12 rows of 100, should be made again"
 
 
 def temporary_bytes(config, run, rows):
@@ -101,6 +116,7 @@ def test_a_step_takes_less_memory_in_micro_batches():
     assert pieces < whole / 3, f"micro-batches of 8 of {rows} should take less than a third of the {whole:,} bytes of a whole batch, got {pieces:,}"
 
 
+@pytest.mark.slow  # two programs
 def test_remat_keeps_less_for_the_way_back_and_changes_no_gradient():
     """What is kept is what the way back is a function of. (XLA:CPU computes again so early that its memory does not sink; the bytes kept do.)"""
     config, batch = a_model(), a_batch(8)

@@ -29,6 +29,8 @@ from tinyclip.tokenizer import WordTokenizer
 from tinyclip.train import initial_state, train
 from tinyclip.world import get_world
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="only a CPU can pretend to be eight devices")
+
 SCALE, BIAS = jnp.float32(14.3), jnp.float32(-7.0)
 LOSSES = {  # name -> on a mesh, on one device; both of (images, texts, scale, bias)
     "contrastive": (lambda i, t, s, b, mesh: sharded_contrastive_loss(i, t, s, mesh), lambda i, t, s, b: contrastive_loss(i, t, s)),
@@ -82,6 +84,28 @@ def test_no_device_ever_holds_the_whole_matrix(name, most):
     largest = max(math.prod(map(int, shape.split(","))) for shape in re.findall(r"f32\[([\d,]+)\]", program))
     assert largest <= most, f"the {name} loss on 4 devices: the largest array on one of them has {largest} numbers, want at most {most}"
     assert largest < 64 * 64, "the whole matrix has 4,096"
+
+
+@pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.exercise("17.1"))])
+def test_the_ring_gives_the_sigmoid_loss_and_its_slopes(n):
+    images, texts = pairs(12, 5, k=1)
+    value, slopes = with_gradients(partial(sharded_sigmoid_loss, mesh=a_mesh(n)))(images, texts, jnp.float32(4.3), jnp.float32(-2.0))
+    i, t, sign = np.asarray(images, np.float64), np.asarray(texts, np.float64), 2 * np.eye(12) - 1
+    logits = 4.3 * i @ t.T - 2
+    want = np.log1p(np.exp(-sign * logits)).sum() / 12
+    check(f"the ring's loss of 12 pairs on {n} devices", value, want, 1e-5, f"the full matrix gives {want:.3f}")
+    slope = -sign / (1 + np.exp(sign * logits)) / 12  # of each logit
+    wanted = (4.3 * slope @ t, 4.3 * slope.T @ i, (slope * (i @ t.T)).sum(), slope.sum())
+    for name, got, right in zip(("pictures", "texts", "scale", "bias"), slopes, wanted, strict=True):
+        check(f"its slopes in the {name} on {n} devices", got, right, 1e-5)
+
+
+@pytest.mark.exercise("17.1")
+def test_the_ring_holds_a_block_of_logits_at_a_time():
+    """64 pairs on 4 devices: b = 16 rows each."""
+    program = with_gradients(partial(sharded_sigmoid_loss, mesh=a_mesh(4))).lower(*pairs(64, 3), SCALE, BIAS).compile().as_text()
+    largest = max(math.prod(map(int, shape.split(","))) for shape in re.findall(r"f32\[([\d,]+)\]", program))
+    assert largest <= 256, f"64 pairs on 4 devices: the largest array on one of them has {largest} numbers, want at most (b, b) = (16, 16), 256"
 
 
 def test_half_precision_is_compared_in_float32():
@@ -160,7 +184,8 @@ def trained(mesh, **changes):
     return measures[-1][0], np.concatenate([m.loss for _, m in measures]), np.concatenate([m.floor for _, m in measures])
 
 
-@pytest.mark.parametrize("world", ["sixteen", pytest.param("pairs", marks=pytest.mark.slow)])
+@pytest.mark.slow  # four programs
+@pytest.mark.parametrize("world", ["sixteen", "pairs"])
 def test_training_on_eight_devices_is_training_on_one(world):
     changes = {"world": world} | ({"hard_negatives": "none", "steps": 3} if world == "sixteen" else {})
     params, losses, floors = trained(None, **changes)

@@ -151,7 +151,7 @@ def test_an_out_folder_that_holds_something_is_left_alone(tmp_path):
 def pretend(monkeypatch, *finite):
     """Training is replaced by chunks of 2 steps that report these, and change nothing but the step."""
 
-    def chunks(model, run, source, state):
+    def chunks(model, run, source, state, mesh):
         for number, chunk in enumerate(finite, 1):
             numbers = np.ones(2, np.float32)
             state = state._replace(step=jnp.asarray(2 * number, jnp.int32))
@@ -254,7 +254,7 @@ def test_going_back_forgets_what_came_after():
 
 def test_the_first_time_all_is_right_is_noted_once():
     class Measures:
-        loss = floor = logit_scale = np.array([0.123456, 2.0])
+        loss = floor = logit_scale = np.array([0.12345649, 2.0])
 
     class Report:
         measures, seconds = Measures, 1.5
@@ -268,7 +268,7 @@ def test_the_first_time_all_is_right_is_noted_once():
     history.add.__wrapped__(history, Report, 100.0, TrainConfig(batch_size=8), False)
     history.add.__wrapped__(history, Report, 100.0, TrainConfig(batch_size=8), False)
     assert history.all_right == {"step": 2, "pairs": 16, "seconds": 1.5}, f"want the first time all was right, got {history.all_right}"
-    assert history.loss == [0.1235, 2.0] * 3, f"losses should be rounded to 4 digits, got {history.loss}"
+    assert history.loss == [0.123456, 2.0] * 3, f"losses should be rounded to 6 digits, got {history.loss}"
 
 
 def test_a_disk_that_fills_up_while_training_says_what_is_still_good(tmp_path, monkeypatch):

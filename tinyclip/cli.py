@@ -150,12 +150,12 @@ class Caption:
 
 @dataclass
 class Draw:
-    """Draw a sentence as a picture, or many random scenes with --count as a folder of captioned pictures."""
+    """Draw a sentence as a picture (or let it sound, in a .wav), or many random scenes with --count as a folder of captioned pictures."""
 
     words: Positional[
         Annotated[
             tuple[str, ...],
-            arg(metavar="SENTENCE [OUT.png] | FOLDER", help="a sentence and where its picture goes, or with --count a folder", help_behavior_hint=""),
+            arg(metavar="SENTENCE [OUT.png|OUT.wav] | FOLDER", help="a sentence and where it goes, or with --count a folder", help_behavior_hint=""),
         ]
     ]
     world: Annotated[WorldName | None, default("the first that knows the sentence; with --count, single", "single|pairs|animals|sixteen")] = None
@@ -168,9 +168,9 @@ class Draw:
     """Of all that the sentence leaves open."""
 
     def run(self) -> None:
-        from . import commands
+        from . import drawing
 
-        commands.draw(self)
+        drawing.draw(self)
 
 
 @dataclass

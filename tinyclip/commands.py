@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from . import evaluate as measure
 from . import parallel, run, show
@@ -15,15 +13,14 @@ from . import search as find
 from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, save_for_hugging_face, write_atomically
 from .bundle import find as find_model
 from .errors import UserError
-from .folder import METADATA, Folder, fit, open_image, read_folder, read_metadata, write_folder
-from .world import WORLDS, World, get_world, read_anywhere
+from .folder import METADATA, Folder, fit, open_image, read_folder, read_metadata
+from .world import WORLDS, World, get_world
 
 if TYPE_CHECKING:
     from . import cli
 
 RUNS = Path("data/runs")
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
-Pixels = UInt8[np.ndarray, "S S 3"]
 
 
 def train(args: "cli.Train") -> None:
@@ -103,38 +100,6 @@ def caption(args: "cli.Caption") -> None:
         show.result(f"{score:.3f}  {captions[row]}")
 
 
-def draw(args: "cli.Draw") -> None:
-    """Draw one sentence as a PNG, or many scenes as a folder."""
-    words = list(args.words)
-    if not 0 <= args.seed < 2**32:
-        raise UserError(f"--seed is {args.seed}, but must lie between 0 and 2^32 - 1.")
-    if args.count is not None:
-        if len(words) != 1 or not 1 <= args.count <= 10_000_000:
-            raise UserError("with --count, give one folder and a count from 1: tinyclip draw --world pairs --count 1000 FOLDER.")
-        draw_folder(get_world(args.world or "single"), args.count, Path(words[0]), _size(args.size or 32), args.seed)
-        return
-    if not 1 <= len(words) <= 2:
-        raise UserError('give one sentence in quotes and a file: tinyclip draw "a small red circle" OUT.png.')
-    world, said = read_anywhere(words[0], args.world)
-    scenes = world.dress(jax.random.key(args.seed), world.fill(said, args.seed)[None])
-    picture = measure.draw_bytes(world, scenes, _size(args.size or 256))[0]
-    path = Path(words[1] if len(words) == 2 else "-".join(words[0].lower().split()) + ".png")
-    save_picture(picture, path)
-    show.result(str(path))
-
-
-def draw_folder(world: World, count: int, path: Path, size: int, seed: int) -> None:
-    """`count` random scenes with random captions, as PNG files and a metadata.jsonl."""
-    if (path / METADATA).exists():
-        raise UserError(f"{path} already holds a {METADATA}: choose another folder.")
-    key, speak = jax.random.split(jax.random.key(seed))
-    scenes, tokenizer = world.sample(key, count), world.tokenizer()
-    captions = [tokenizer.decode(row) for row in np.asarray(world.caption(speak, scenes.meaning).tokens)]
-    pictures = measure.draw_bytes(world, scenes, size)
-    write_folder(path, show.track(pictures, "writing pictures"), captions)
-    show.result(f"{path}: {count} pictures with captions in {METADATA}")
-
-
 def plot(args: "cli.Plot") -> None:
     """Draw a model's figures again."""
     folder, bundle = find_model(args.model), load(args.model)
@@ -200,15 +165,6 @@ def draw_figures(bundle: Bundle, out: Path, world: World | None, folder: Folder 
     if history.get("loss"):
         paths.append(plots.training_curve(history, bundle.config.loss, out / "training.png"))
     return paths
-
-
-def save_picture(picture: Pixels, path: Path) -> None:
-    """Write a PNG (or what the ending asks for). Raises `UserError` if it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"could not write {path}: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _scores(bundle: Bundle, world: World | None, folder: Folder | None) -> dict[str, float]:
@@ -294,9 +250,3 @@ def _at_least_one(k: int) -> int:
     if k < 1:
         raise UserError(f"-k is {k}, but must be 1 or more.")
     return k
-
-
-def _size(size: int) -> int:
-    if not 8 <= size <= 4096:
-        raise UserError(f"--size is {size}, but must lie between 8 and 4096 pixels.")
-    return size

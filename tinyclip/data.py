@@ -91,7 +91,7 @@ class FolderSource:
         self.text_of = np.array([texts[caption] for caption in folder.captions])  # of each pair
         self.pairs = folder.training_pairs()
 
-    def inputs(self, start: int, stop: int) -> dict[str, np.ndarray]:
+    def inputs(self, start: int, stop: int) -> dict[str, Array | np.ndarray]:
         pairs = np.stack(
             [np.random.default_rng((self.run.seed, step)).choice(self.pairs, self.run.batch_size, replace=False) for step in range(start, stop)]
         )  # (steps, B)
