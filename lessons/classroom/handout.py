@@ -107,11 +107,12 @@ def write(folder: Path, library: Library, asked: list[Exercise], lessons: set[in
     put(folder / "pyproject.toml", settings((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     for name in ("LICENSE", ".gitignore", "lessons/exercises.toml"):
         put(folder / name, (ROOT / name).read_text(encoding="utf-8"))
-    for path in (*LESSONS.glob("*.py"), *LESSONS.glob("classroom/*.py")):
+    for path in (*LESSONS.glob("*.py"), *LESSONS.glob("classroom/*.py"), *LESSONS.glob("experiments/*.py")):
         if not path.name[:2].isdigit() or int(path.name[:2]) in lessons:
             put(folder / path.relative_to(ROOT), path.read_text(encoding="utf-8"))
     put(folder / HANDOUT.relative_to(ROOT), json.dumps({"exercises": [exercise.id for exercise in asked]}) + "\n")
-    shutil.copytree(ROOT / "data" / "pretrained", folder / "data" / "pretrained")
+    for models in ("pretrained", "experiments"):
+        shutil.copytree(ROOT / "data" / models, folder / "data" / models)
 
 
 def is_for_learners(path: str, text: str) -> bool:
