@@ -1,4 +1,4 @@
-"""Cached gradients are the whole batch's gradients, in less memory; averaging micro-batches is something else."""
+"""Training in less memory: cached gradients are the whole batch's, rematerialisation changes none, bfloat16 hardly any."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,13 @@ from flax import nnx
 from helpers import check, check_gradients, equals, raises_one_sentence, randomised, seeded
 
 from tinyclip.clip import CLIP, l2_normalise
-from tinyclip.config import CLIPConfig, TrainConfig
-from tinyclip.data import Batch
+from tinyclip.config import RECIPES, CLIPConfig, TrainConfig
+from tinyclip.data import Batch, WorldSource
 from tinyclip.errors import UserError
 from tinyclip.large_batch import in_pieces
 from tinyclip.losses import contrastive_loss
-from tinyclip.train import initial_state, loss_of, make_step, remembering
+from tinyclip.train import initial_state, loss_of, make_step, remembering, train
+from tinyclip.world import get_world
 
 B, T, V = 24, 5, 11
 
@@ -135,3 +136,23 @@ def test_remat_keeps_less_for_the_way_back_and_changes_no_gradient():
 def test_a_micro_batch_must_divide_the_batch():
     for micro in (5, 48, -1):
         raises_one_sentence(UserError, lambda micro=micro: TrainConfig(batch_size=24, micro_batch=micro), f"--micro-batch is {micro}", "24")
+
+
+@pytest.mark.slow  # four trainings of 200 steps
+def test_in_bfloat16_training_goes_as_well_as_in_float32():
+    """The towers compute in bfloat16; weights, similarities and loss stay float32. Seeds differ by more than the two kinds of numbers do."""
+    world = get_world("sixteen")
+    tokenizer = world.tokenizer()
+    text = {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}
+    found = {}
+    for dtype, seed in ((None, 0), (None, 1), (None, 2), ("bfloat16", 0)):
+        config = CLIPConfig.preset("nano", text=text, dtype=dtype)
+        run = TrainConfig(**(RECIPES["sixteen"]["train"] | {"steps": 200, "seed": seed}))
+        reports = [(report.state.params, report.measures) for report in train(config, run, WorldSource(world, config, run))]
+        found[dtype, seed] = np.concatenate([measures.loss for _, measures in reports])[150:].mean()
+        kinds = {str(leaf.dtype) for leaf in [*jax.tree.leaves(reports[-1][0]), *(measures.loss for _, measures in reports)]}
+        assert kinds == {"float32"}, f"with towers in {dtype or 'float32'}, weights and losses should be float32, got {sorted(kinds)}"
+    half, floats = found.pop(("bfloat16", 0)), list(found.values())
+    spread = max(floats) - min(floats)
+    print(f"mean loss of steps 150 to 200: float32 {', '.join(f'{x:.3f}' for x in floats)}, bfloat16 {half:.3f}")
+    assert abs(half - np.mean(floats)) <= 2 * spread, f"bfloat16 ends at {half:.3f}, float32 at {floats}: further apart than seeds are"
