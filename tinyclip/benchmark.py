@@ -139,7 +139,7 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
 FIRST_STEP = """
 import os, sys
 from tinyclip import cli
-cli.keep_compiled()
+cli.begin_quickly()
 from tinyclip import run
 run.Watch = lambda plan: os._exit(0)  # it is made as soon as the first chunk is done
 cli.main(["train", "--steps", "1", "--out", sys.argv[1]])

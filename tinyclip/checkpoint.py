@@ -4,7 +4,10 @@ There is no random key to save: every step's randomness is `fold_in(key(seed), s
 """
 
 import logging
+from functools import cached_property
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jax
 
@@ -18,20 +21,29 @@ class Checkpoints:
     """The checkpoints of one run's folder. A checkpoint that was being written when the machine stopped is not seen again."""
 
     def __init__(self, run: Path, keep: int = 3) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        import orbax.checkpoint as ocp  # a second to import, and only training needs it
-
-        self.ocp = ocp
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=False, enable_async_checkpointing=False)
-        if jax.process_count() > 1:  # one process writes for all: the others must not be waited for
-            options.multiprocessing_options = ocp.options.MultiprocessingOptions(
-                primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="tinyclip"
-            )
+        self.folder, self.keep = (run / FOLDER).resolve(), keep
         try:
-            (run / FOLDER).mkdir(parents=True, exist_ok=True)
-            self.manager = ocp.CheckpointManager((run / FOLDER).resolve(), options=options)
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"could not make {run / FOLDER}: {error.strerror or error}.") from None
+
+    @cached_property
+    def ocp(self) -> ModuleType:
+        """Orbax: half a second to import, which should not keep anybody waiting for the first step."""
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        import orbax.checkpoint as ocp
+
+        return ocp
+
+    @cached_property
+    def manager(self) -> Any:
+        """Orbax's own keeper of the folder."""
+        options = self.ocp.CheckpointManagerOptions(max_to_keep=self.keep, create=False, enable_async_checkpointing=False)
+        if jax.process_count() > 1:  # one process writes for all: the others must not be waited for
+            options.multiprocessing_options = self.ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="tinyclip"
+            )
+        return self.ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: State) -> int:
         """Write the state; returns its step. Raises `UserError` if it cannot be written; older checkpoints stay."""
@@ -59,6 +71,8 @@ class Checkpoints:
         leaves, structure = jax.tree.flatten(jax.device_get(like))
         try:
             saved = self.manager.restore(step, args=self.ocp.args.StandardRestore(tuple(leaves)))
+            if [leaf.shape for leaf in saved] != [leaf.shape for leaf in leaves]:
+                raise ValueError("its arrays are of other shapes")
         except Exception as error:  # Orbax raises what its storage layers raise, of any type, for a damaged file
             raise UserError(f"the checkpoint {self.manager.directory / str(step)} cannot be read ({_first_line(error)}).") from None
         return jax.tree.unflatten(structure, saved)

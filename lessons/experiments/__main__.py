@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from tinyclip.cli import keep_compiled
+    from tinyclip.cli import begin_quickly
 
-    keep_compiled()
+    begin_quickly()
     main()

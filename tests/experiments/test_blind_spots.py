@@ -126,7 +126,7 @@ def test_the_cure_binds_and_costs_no_recall():
 
 def test_negatives_that_words_give_away_teach_no_binding():
     assert of("given away", "own_caption").min() >= 0.95, "captions that never are true should be turned down"
-    assert of("given away", "own_caption_unseen").min() >= 0.9, "and turned down without the picture"
+    assert of("given away", "own_caption_unseen").min() >= 0.8, "and nearly all of them turned down without the picture"
     assert of("given away", "binding_group").max() <= 0.25, f"so nothing is learned about who is where, got {of('given away', 'binding_group')}"
 
 
@@ -149,4 +149,4 @@ def test_a_cured_model_trained_anew_binds():
     params = b.trained(b.WorldSource, b.SORTED, "captions", seed=0)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)), "training should leave finite parameters"
     group = b.measure(*b.views(b.bundle(params), b.GALLERY))["binding_group"]
-    assert group >= 0.85, f"a cured model trained anew should have a group score of 90 % or nearly so, got {group:.1%}"
+    assert group >= 0.9, f"a cured model trained anew should have a group score of at least 90 %, got {group:.1%}"
