@@ -74,6 +74,7 @@ def test_training_prints_a_table_its_figures_and_what_to_try_next():
         assert word in printed, f"training should print {word!r}, got {printed}"
 
 
+@pytest.mark.slow  # three commands, each as if from the start
 def test_every_command_the_run_suggests_works():
     _, printed = world_run_and_output()
     sentence = re.search(r'tinyclip search \S+ "([^"]+)"', printed)
@@ -177,7 +178,7 @@ def test_a_sentence_is_drawn_and_the_same_seed_draws_the_same():
     assert picture(name).size == (48, 48), f"without a file the sentence names it, at the size asked for, got {name!r}"
 
 
-@pytest.mark.parametrize("world", ["pairs", "animals"])
+@pytest.mark.parametrize("world", ["pairs", pytest.param("animals", marks=pytest.mark.slow)])
 def test_a_drawn_folder_has_pictures_and_true_captions(world):
     printed = works("draw", "--world", world, "--count", 7, "out", "--size", 24, "--seed", 2)
     assert "7 pictures" in printed, f"the number of pictures should be told, got {printed!r}"

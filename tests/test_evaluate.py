@@ -350,7 +350,7 @@ LARGE = COMMON | HELD_OUT | ENSEMBLE
 KEYS = {"sixteen": COMMON, "single": LARGE, "animals": LARGE, "pairs": LARGE | BINDS}
 
 
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", [name if name == "sixteen" else pytest.param(name, marks=pytest.mark.slow) for name in KEYS])
 def test_a_model_that_knows_everything_scores_100_percent_in_every_number_a_world_has(oracle, name):
     bundle, world, drawn = oracle(name)
     with quick():

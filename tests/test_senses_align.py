@@ -6,6 +6,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from helpers import call, check, numbers, numpy_block, numpy_layer_norm, randomised, seeded
 from trained import quick
@@ -81,6 +82,7 @@ def test_told_by_keeps_what_the_sense_tells():
     check("told_by of a sense of colour and shape", told_by(meaning, (1, 2)), want, 0)
 
 
+@pytest.mark.slow  # a training of its own
 def test_the_encoder_learns_and_everything_else_stays():
     before, given = leaves(bundle().model), encoder()
     moved, losses = aligned(bundle(), given)

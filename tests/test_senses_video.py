@@ -160,6 +160,7 @@ def test_films_and_sentences_become_unit_vectors(pool):
         check("a film run backward", backward, together, 1e-5, "nothing here knows the order of the frames")
 
 
+@pytest.mark.slow
 def test_sentences_become_unit_vectors():
     model, world = randomised(lambda: video.VideoCLIP(9, "mean", width=12, embed=7, rngs=nnx.Rngs(0))), video.moving_world()
     texts = model.encode_text(world.tokenizer()(["a red circle moving left", "something growing"]))
