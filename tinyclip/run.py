@@ -261,7 +261,6 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, 
                 bad, last = step - len(measures.finite) + int(np.argmin(measures.finite)) + 1, checkpoints and checkpoints.latest()
                 kept = "no checkpoint was saved yet" if last is None else f"the checkpoint of step {last} is kept"
                 raise UserError(f"the loss or its gradient was not finite at step {bad}: try a --learning-rate below {run.learning_rate:g}; {kept}.")
-            stop = parallel.anyone(interrupt.asked) and step < run.steps
             if checkpoints:
                 watch = watch or Watch(plan)  # after the first chunk: drawing its pictures should not keep anybody waiting for that
                 accuracy = watch(Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer))
@@ -270,7 +269,7 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, 
                 progress.update(
                     step, loss=float(measures.loss.mean()), log_n=history.log_n, floor=float(measures.floor.mean()), accuracy=accuracy, rate=rate
                 )  # fmt: skip
-            first = False
+            first, stop = False, parallel.anyone(interrupt.asked) and step < run.steps
             if checkpoints and (stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY):
                 checkpoints.save(state)
                 write_atomically(out / HISTORY, json.dumps(dataclasses.asdict(history)) + "\n")
