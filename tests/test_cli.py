@@ -206,6 +206,7 @@ def test_the_captions_of_a_drawn_folder_are_true_of_its_pictures(monkeypatch):
     assert len({entry["text"] for entry in entries}) > 20, "captions should vary"
 
 
+@pytest.mark.slow  # it would take a good part of the fast suite's four minutes
 def test_a_folder_of_pictures_is_trained_on_evaluated_and_searched():
     out = folder_run()
     config = json.loads((out / "config.json").read_text())

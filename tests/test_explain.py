@@ -241,6 +241,7 @@ def test_relevance_of_patches_is_that_by_nudging_every_attention_weight():
     check("image_relevance", explain.image_relevance(model(), images, towards), want[:, 0, 1:].reshape(2, 2, 2), 1e-4, "the class token's row")
 
 
+@pytest.mark.slow  # it would take a good part of the fast suite's four minutes
 def test_relevance_of_words_is_that_by_nudging_every_attention_weight():
     towards, p, ends = some(2, 6, k=1), numbers(model()), (3, 6)
     finish = lambda row: numpy_layer_norm(p["text"]["norm_final"], row) @ p["text_projection"]["kernel"]  # noqa: E731

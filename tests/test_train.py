@@ -428,6 +428,7 @@ def test_a_nan_batch_is_skipped_and_the_run_goes_on():
         )
 
 
+@pytest.mark.slow  # it would take a good part of the fast suite's four minutes
 def test_eight_fixed_pairs_are_learned_by_heart_in_less_than_100_steps():
     wide = CLIPConfig(image=ImageConfig(S, 3, 48, 1, 3, 96), text=TextConfig(V, T, END, 32, 1, 2, 64), embed=24)
     run = TrainConfig(steps=99, batch_size=B, warmup=5, learning_rate=1e-2, weight_decay=0.0, chunk=99)
