@@ -29,7 +29,7 @@ class Checkpoints:
 
     @cached_property
     def ocp(self) -> ModuleType:
-        """Orbax: half a second to import, which should not keep anybody waiting for the first step."""
+        """Orbax: slow to import, which should not keep anybody waiting for the first step."""
         logging.getLogger("absl").setLevel(logging.ERROR)
         import orbax.checkpoint as ocp
 

@@ -254,7 +254,7 @@ def begin_quickly() -> None:
     """What XLA compiles is kept from one run to the next; JAX_ENABLE_COMPILATION_CACHE=false turns it off. To be called before JAX is imported."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # the many small programs, too
-    gc.set_threshold(100_000, 50, 50)  # importing and tracing make many objects and little garbage: looking for it took a tenth of the wait
+    gc.set_threshold(100_000, 50, 50)  # importing and tracing make many objects and little garbage: do not look for it so often
 
 
 def entry() -> None:

@@ -146,7 +146,7 @@ def bench(args: "cli.Bench") -> None:
 
 def draw_figures(bundle: Bundle, out: Path, world: World | None, folder: Folder | None) -> list[Path]:
     """The similarity matrix, the space in 2-D, and (where its history is known) the training curve."""
-    from . import plots  # matplotlib takes a third of a second to import: not before the first step of a training
+    from . import plots  # matplotlib is slow to import: not before the first step of a training
 
     if world is not None:
         scenes = measure.distinct_scenes(world, 40, seed=7)
