@@ -26,7 +26,7 @@ from .flops import forward_flops, step_flops
 from .losses import contrastive_loss
 from .search import nearest
 from .streamed import streamed_contrastive_loss
-from .train import initial_state, make_model, make_step
+from .train import initial_state, make_model, make_step, many_steps
 from .transformer import Linear
 from .world import get_world
 
@@ -59,12 +59,22 @@ def drawing_rate(world: str, size: int = 32, number: int = 1024) -> float:
     return number / seconds(lambda: draw(scenes))
 
 
-def training_rate(config: CLIPConfig, run: TrainConfig, steps: int = 10) -> float:
+def pairs_per_second(step: Callable, config: CLIPConfig, run: TrainConfig, inputs: Any) -> float:
+    """Of a step done for each of the inputs, in one call, as `train` does it."""
+    chunk, state = many_steps(step), initial_state(config, run)
+
+    def call() -> jax.Array:
+        nonlocal state
+        state, measures = chunk(state, inputs)
+        return measures.loss
+
+    return run.batch_size * len(jax.tree.leaves(inputs)[0]) / seconds(call, 3)
+
+
+def training_rate(config: CLIPConfig, run: TrainConfig, steps: int = TrainConfig.chunk) -> float:
     """Pairs a second of whole training steps: drawing, captions, forward, backward and update."""
     step, source = make_step(config, run), WorldSource(get_world("single"), config, run)
-    chunk = jax.jit(lambda state, numbers: jax.lax.scan(lambda state, n: step(state, source.batch(n)), state, numbers))
-    state = initial_state(config, run)
-    return run.batch_size * steps / seconds(lambda: chunk(state, jnp.arange(steps)), 3)
+    return pairs_per_second(lambda state, n: step(state, source.batch(n)), config, run, jnp.arange(steps))
 
 
 def step_rate(config: CLIPConfig, run: TrainConfig, steps: int) -> float:
@@ -73,9 +83,7 @@ def step_rate(config: CLIPConfig, run: TrainConfig, steps: int) -> float:
     tokens = np.random.default_rng(0).integers(1, text.vocab - 1, (steps, B, text.context), np.int32)
     tokens = jnp.asarray(np.where(tokens == text.end_token, 0, tokens)).at[:, :, -1].set(text.end_token)
     images = jax.random.normal(jax.random.key(1), (steps, B, S, S, 3))
-    chunk = jax.jit(lambda state, batches: jax.lax.scan(lambda state, batch: step(state, Batch(*batch, jnp.eye(B, dtype=bool))), state, batches))
-    state = initial_state(config, run)
-    return B * steps / seconds(lambda: chunk(state, (images, tokens)), 3)
+    return pairs_per_second(lambda state, batch: step(state, Batch(*batch, jnp.eye(B, dtype=bool))), config, run, (images, tokens))
 
 
 def search_rate(rows: int = 1_000_000, width: int = 64) -> float:
@@ -126,10 +134,13 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
         unflattened = training_rate(config, run)
     with mock.patch.object(encoders, "run_blocks", every_row):
         unselected = training_rate(config, run)
+    with mock.patch.object(os, "cpu_count", lambda: math.inf):
+        halved = training_rate(config, run)
     with mock.patch.object(jax, "default_backend", lambda: "gpu"):
         every_shape = drawing_rate("pairs")
     return {
-        "ten_steps_a_call": (usual / training_rate(config, run, 1), "x"),
+        f"{run.chunk}_steps_a_call": (usual / training_rate(config, run, 1), "x"),
+        "whole_weight_gradients": (usual / halved, "x"),
         "flat_matrix_products": (usual / unflattened, "x"),
         "only_the_row_that_is_read": (usual / unselected, "x"),
         "only_the_shape_that_is_there": (drawing_rate("pairs") / every_shape, "x"),
@@ -199,7 +210,7 @@ def benchmark(size: str, dtype: str, batch: int = 128, with_tricks: bool = False
     }
     pictures = batch / seconds(lambda: encode["encode_image"](params, images))
     sentences = batch / seconds(lambda: encode["encode_text"](params, tokens))
-    step = step_rate(config, run, 10 if toy else 2)
+    step = step_rate(config, run, run.chunk if size in ("nano", "tiny") else 2)
     machine = (before + matrix_rate(dtype=dtype)) / 2
     forward = {name: sum(parts.values()) for name, parts in forward_flops(config).items()}
     pair = step_flops(config, batch) / batch

@@ -6,8 +6,7 @@ softmax, GELU, the optimiser) is a few percent more at a width of 96, less at la
 we ask what share of the machine's rate at matrix products a step reaches.
 
 B pairs · N image tokens · T text tokens · D width · H heads · K head width · E joint embedding · V vocabulary · P patch.
-H and K do not show in the counts, since H heads of width K = D / H cost what one of width D would; nor does V, since looking up a row
-multiplies nothing.
+H heads of width K = D / H cost what one of width D would; V does not show, since looking up a row multiplies nothing.
 """
 
 from .config import CLIPConfig, ImageConfig, TextConfig
@@ -17,12 +16,12 @@ def tower_flops(tower: ImageConfig | TextConfig, tokens: int, every_row: bool = 
     """FLOP of one picture or sentence of `tokens` tokens through all blocks, forward: in the linear layers, and between tokens."""
     D, T, found = tower.width, tokens, {"linear": 0, "attention": 0}
     for i in range(tower.depth):
-        last = i == tower.depth - 1
-        R = 1 if last and not every_row else T  # rows computed; keys and values are made of every token all the same
-        found["linear"] += 2 * (2 * T * D * D)  # keys and values: T rows, (D, D) each
-        found["linear"] += 2 * (2 * R * D * D)  # queries and output: R rows, (D, D) each
+        one = i == tower.depth - 1 and not every_row
+        R = 1 if one else T  # rows computed
+        found["linear"] += 4 * (2 * R * D * D)  # queries, keys, values and output: R rows, (D, D) each; of one row, see `Attention.of_rows`
         found["linear"] += 2 * (2 * R * D * tower.mlp)  # up to the MLP's width and down again
-        found["attention"] += 2 * (2 * R * T * D)  # q kᵀ and weights · v, over all heads: H of (R, K) with (K, T), then of (R, T) with (T, K)
+        width = tower.heads * D if one else D  # of one row, every head looks at whole tokens
+        found["attention"] += 2 * (2 * R * T * width)  # q kᵀ and weights · v, over all heads: H of (R, K) with (K, T), then of (R, T) with (T, K)
     return found
 
 

@@ -1,7 +1,8 @@
 """The one block both towers are built from: multi-head attention and an MLP, each normalised first and added back (a pre-norm residual).
 
 What is unusual, and why:
-- q, k and v are three layers, not one: the last block computes only the rows that are read (see `Block`), and needs q apart for that;
+- q, k and v are three layers, not one: the last block computes only the rows that are read, and needs neither keys nor values for that (see
+  `Attention.of_rows`);
 - LayerNorm and softmax take their statistics in at least float32, whatever the towers compute in;
 - modules hold nothing but `nnx.Param`, and every matrix product goes through `Linear`.
 
@@ -91,6 +92,24 @@ class Attention(nnx.Module):
         heads = jnp.einsum("bhrt,bthk->brhk", weights.astype(v.dtype), v)  # (B, R, H, K)
         return self.out(heads.reshape(queries.shape)), weights
 
+    def of_rows(
+        self, queries: Float[Array, "B R D"], tokens: Float[Array, "B T D"], mask: Bool[Array, "B R T"] | None = None
+    ) -> tuple[Float[Array, "B R D"], Float[Array, "B H R T"]]:
+        """The same for a few rows R < K, with a tenth of the work: q · (x Wₖ) = (q Wₖᵀ) · x, so no token needs a key, nor a value.
+
+        Exact. The bias of the keys adds the same to all scores of a query, which softmax does not see; that of the values passes through a mean.
+        """
+        q = self.split(self.query(queries))  # (B, R, H, K)
+        W_key, W_value = (layer.kernel[...].astype(tokens.dtype).reshape(-1, *q.shape[2:]) for layer in (self.key, self.value))  # (D, H, K)
+        asked = jnp.einsum("brhk,dhk->brhd", q * q.shape[-1] ** -0.5, W_key)
+        scores = at_least_float32(jnp.einsum("brhd,btd->bhrt", asked, tokens))
+        if mask is not None:
+            scores = jnp.where(mask[:, None], scores, jnp.finfo(scores.dtype).min)
+        weights = jax.nn.softmax(scores, axis=-1)  # (B, H, R, T)
+        seen = jnp.einsum("bhrt,btd->brhd", weights.astype(tokens.dtype), tokens)
+        heads = jnp.einsum("brhd,dhk->brhk", seen, W_value).reshape(queries.shape) + self.value.bias[...].astype(tokens.dtype)
+        return self.out(heads), weights
+
     def split(self, x: Float[Array, "B T D"]) -> Float[Array, "B T H K"]:
         """Head h gets the h-th slice of K = D / H numbers."""
         B, T, D = x.shape
@@ -128,13 +147,14 @@ class Block(nnx.Module):
     ) -> tuple[Float[Array, "B R D"], Float[Array, "B H R T"]]:
         """The new tokens and the attention weights.
 
-        `rows` picks the tokens to compute; keys and values always see all of them. A tower is read off at one token, so its last block needs
-        only that row: exact, and 1.4x the training speed of a small CLIP. Without `rows`, R = T.
+        `rows` picks the tokens to compute; they look at all of them. A tower is read off at one token, so its last block needs only that row:
+        exact, and 1.4x the training speed of a small CLIP. Without `rows`, R = T.
         """
-        queries = tokens = self.norm_1(x)
-        if rows is not None:
+        tokens = self.norm_1(x)
+        if rows is None:
+            attended, weights = self.attention(tokens, tokens, mask)
+        else:
             x, queries = (jnp.take_along_axis(a, rows[:, :, None], axis=1) for a in (x, tokens))  # (B, R, D)
-            mask = None if mask is None else mask[rows]  # (B, R, T)
-        attended, weights = self.attention(queries, tokens, mask)
+            attended, weights = self.attention.of_rows(queries, tokens, None if mask is None else mask[rows])
         x = x + attended
         return x + self.mlp(self.norm_2(x)), weights

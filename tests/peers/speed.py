@@ -38,7 +38,7 @@ from tinyclip.config import CLIPConfig, TrainConfig
 from tinyclip.flops import step_flops
 
 CONFIG = CLIPConfig.preset("tiny", image={"depth": 3}, text={"width": 96, "mlp": 384})
-RUN = TrainConfig(batch_size=256, learning_rate=1e-4, weight_decay=0.2, chunk=10, steps=1_000_000, shared_positives=False)
+RUN = TrainConfig(batch_size=256, learning_rate=1e-4, weight_decay=0.2, steps=1_000_000, shared_positives=False)
 BATCHES = RUN.chunk  # different ones, taken in turn: a batch that never changed could be laid out once and for all
 PAUSE = 0.2  # seconds between two turns, in which the last one's threads stop looking for work
 
@@ -101,7 +101,7 @@ def tinyclip_worker(side: Side) -> Worker:
     from tinyclip import encoders
     from tinyclip.benchmark import matrix_rate
     from tinyclip.data import Batch
-    from tinyclip.train import initial_state, make_step
+    from tinyclip.train import initial_state, make_step, many_steps
 
     def every_row(blocks: Any, x: jax.Array, mask: Any, read: jax.Array, record: Any) -> jax.Array:
         for block in blocks:
@@ -112,8 +112,7 @@ def tinyclip_worker(side: Side) -> Worker:
         encoders.run_blocks = every_row
     images, tokens = batches()
     own = jnp.broadcast_to(jnp.eye(RUN.batch_size, dtype=bool), (BATCHES, RUN.batch_size, RUN.batch_size))
-    given, step = jax.device_put(Batch(images, tokens.astype(np.int32), own)), make_step(CONFIG, RUN)
-    chunk = jax.jit(lambda state, given: jax.lax.scan(step, state, given), donate_argnums=0)
+    given, chunk = jax.device_put(Batch(images, tokens.astype(np.int32), own)), many_steps(make_step(CONFIG, RUN))
     state = initial_state(CONFIG, RUN)
 
     def run(steps: int) -> float:
@@ -359,7 +358,7 @@ def measure(rounds: int, steps: int) -> tuple[dict[str, Any], dict[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="how often every side is measured (default: 20)")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help=f"steps a measurement, a multiple of {RUN.chunk} (default: 10)")
+    parser.add_argument("--steps", type=int, default=RUN.chunk, metavar="N", help=f"steps a measurement, a multiple of {RUN.chunk}")
     parser.add_argument("--json", action="store_true", help="one flat object instead of a table")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     asked = parser.parse_args()

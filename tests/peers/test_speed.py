@@ -41,14 +41,14 @@ def by_hand(every_row):
     """Each product of the uneven model as (rows, inner, columns), forward: one picture's and one sentence's."""
     patches = [(9, 27, 12)]
     picture = []
-    for R in (10, 10 if every_row else 1):
-        picture += [(R, 12, 12), (10, 12, 12), (10, 12, 12), (R, 12, 12)]  # query, key, value, out
-        picture += 3 * [(R, 4, 10), (R, 10, 4)]  # three heads of width 4: scores, weighted means
+    for R, K in ((10, 4), (10, 4) if every_row else (1, 12)):  # of one row, each head looks at whole tokens: it is 12 wide
+        picture += 4 * [(R, 12, 12)]  # query, key, value, out
+        picture += 3 * [(R, K, 10), (R, 10, K)]  # three heads: scores, weighted means
         picture += [(R, 12, 20), (R, 20, 12)]
     sentence = []
-    for R in (7, 7, 7 if every_row else 1):
-        sentence += [(R, 8, 8), (7, 8, 8), (7, 8, 8), (R, 8, 8)]
-        sentence += 2 * [(R, 4, 7), (R, 7, 4)]
+    for R, K in ((7, 4), (7, 4), (7, 4) if every_row else (1, 8)):
+        sentence += 4 * [(R, 8, 8)]
+        sentence += 2 * [(R, K, 7), (R, 7, K)]
         sentence += [(R, 8, 28), (R, 28, 8)]
     return patches, [*picture, (1, 12, 5)], [*sentence, (1, 8, 5)]
 
@@ -73,10 +73,10 @@ def test_a_step_is_thrice_the_forward_pass_but_for_the_pictures_own_gradient(eve
 
 
 def test_not_reading_rows_saves_what_only_they_need():
-    """Of the last block 19 of 20 rows' queries, scores, means, outputs and MLP; the other blocks, patches and projections cost what they cost."""
+    """All of the last block but one row, whose heads look at whole tokens; the other blocks, patches and projections cost what they cost."""
     some, every = forward_flops(UNEVEN), forward_flops(UNEVEN, every_row=True)
-    assert every["picture"]["linear"] - some["picture"]["linear"] == flop(2 * [(9, 12, 12)] + [(9, 12, 20), (9, 20, 12)])
-    assert every["sentence"]["attention"] - some["sentence"]["attention"] == flop(2 * [(6, 7, 4), (6, 4, 7)])
+    assert every["picture"]["linear"] - some["picture"]["linear"] == flop(4 * [(9, 12, 12)] + [(9, 12, 20), (9, 20, 12)])
+    assert every["sentence"]["attention"] - some["sentence"]["attention"] == flop(2 * [(7, 4, 7), (7, 7, 4)]) - flop(2 * [(1, 8, 7), (1, 7, 8)])
     assert all(some["picture"][part] == every["picture"][part] for part in ("patches", "projection"))
 
 
@@ -213,7 +213,7 @@ def test_a_setting_that_does_not_run_is_left_out_and_said(monkeypatch, capsys):
 def test_batches_are_sentences_and_the_same_for_all():
     images, tokens = speed.batches()
     end = speed.CONFIG.text.end_token
-    assert images.shape == (10, 256, 32, 32, 3) and tokens.shape == (10, 256, 16)
+    assert images.shape == (speed.BATCHES, 256, 32, 32, 3) and tokens.shape == (speed.BATCHES, 256, 16)
     assert ((tokens == end).sum(-1) == 1).all(), "every sentence has one end token"
     assert ((tokens == 0).sum(-1) + (tokens == end).argmax(-1) == 15).all(), "after the end token there is padding only"
     assert all(np.array_equal(a, b) for a, b in zip(speed.batches(), (images, tokens), strict=True)), "another process draws others"
