@@ -251,9 +251,14 @@ def main(args: list[str] | None = None) -> int:
 
 
 def begin_quickly() -> None:
-    """What XLA compiles is kept from one run to the next; JAX_ENABLE_COMPILATION_CACHE=false turns it off. To be called before JAX is imported."""
+    """What XLA compiles is kept from one run to the next; JAX_ENABLE_COMPILATION_CACHE=false turns it off.
+
+    To be called before JAX and NumPy are imported.
+    """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # the many small programs, too
+    # After a product, NumPy's threads look for more work for 30 ms, in XLA's way: an accuracy after a chunk made the next one 1.2x as slow.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # as a power of two, in cycles
     gc.set_threshold(100_000, 50, 50)  # importing and tracing make many objects and little garbage: do not look for it so often
 
 
