@@ -88,7 +88,12 @@ class Experiment:
     def _note(self, condition: str, seed: int, scores: dict[str, float]) -> None:
         results = self.results()
         results.setdefault(condition, {})[str(seed)] = scores
-        table = {"question": self.question, "command": f"python -m lessons.experiments {self.name}", "results": results}
+        self.write(results, f"python -m lessons.experiments {self.name}")
+
+    def write(self, results: dict[str, dict[str, dict[str, float]]], command: str) -> None:
+        """The table: condition -> seed -> its scores, and the command that makes it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table = {"question": self.question, "command": command, "results": results}
         (self.folder / "results.json").write_text(json.dumps(table, indent=1) + "\n")
 
 

@@ -4,7 +4,6 @@
 model whose weights are random, and writes `data/experiments/looking_inside/results.json`. Lesson 13 shows them.
 """
 
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -159,6 +158,4 @@ def run(number: int = SCENES, seeds: tuple[int, ...] = SEEDS) -> dict[str, dict[
 
 
 if __name__ == "__main__":
-    table = {"question": EXPERIMENT.question, "command": "python -m lessons.experiments.looking_inside", "results": run()}
-    EXPERIMENT.folder.mkdir(parents=True, exist_ok=True)
-    (EXPERIMENT.folder / "results.json").write_text(json.dumps(table, indent=1) + "\n")
+    EXPERIMENT.write(run(), "python -m lessons.experiments.looking_inside")

