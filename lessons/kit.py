@@ -17,6 +17,7 @@ import numpy as np
 from lessons.classroom import manifest, progress
 from lessons.course import course
 from tinyclip import plots
+from tinyclip.cli import begin_quickly
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -76,6 +77,8 @@ class Lesson:
             raise SystemExit(f"lessons/{self.entry.path.name}: unknown option {unknown[0]}; there are --fast and --show.")
         if manifest.in_handout():
             sys.excepthook = calmly
+        if "TINYCLIP_TESTS" not in os.environ:
+            begin_quickly()  # a second run need not compile again
         print(f"Lesson {number} · {self.entry.title}\n{self.entry.question}\n")
 
     def predict(self, question: str) -> None:

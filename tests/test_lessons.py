@@ -741,6 +741,17 @@ def test_a_lesson_without_a_terminal_never_blocks(tmp_path):
     assert wrong.returncode and "unknown option --fats" in wrong.stderr
 
 
+@pytest.mark.lessons
+def test_what_a_lesson_compiles_is_kept_for_its_next_run(tmp_path):
+    inherited = {name: value for name, value in os.environ.items() if name not in ("TINYCLIP_TESTS", "XLA_FLAGS")}
+    environment = inherited | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, str(ENTRIES["04"].path), "--fast"]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    kept = list((tmp_path / "tinyclip" / "compiled").glob("*"))
+    assert kept, "lesson 04 kept nothing of what XLA compiled: its next run compiles all of it again"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_on_a_terminal_a_lesson_asks_for_the_prediction(tmp_path):
     import pty

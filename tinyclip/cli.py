@@ -253,12 +253,17 @@ def main(args: list[str] | None = None) -> int:
 def begin_quickly() -> None:
     """What XLA compiles is kept from one run to the next; JAX_ENABLE_COMPILATION_CACHE=false turns it off.
 
-    To be called before JAX and NumPy are imported.
+    To be called before NumPy is imported; what is said to JAX it hears later, too.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")  # the many small programs, too
     # After a product, NumPy's threads look for more work for 30 ms, in XLA's way: an accuracy after a chunk made the next one 1.2x as slow.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # as a power of two, in cycles
+    if "jax" in sys.modules:  # it has read the environment already
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]))
     gc.set_threshold(100_000, 50, 50)  # importing and tracing make many objects and little garbage: do not look for it so often
 
 
