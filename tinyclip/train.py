@@ -137,8 +137,8 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
 def many_steps(step: Callable[[State, Any], tuple[State, Measures]], mesh: Mesh | None = None) -> Callable[[State, Any], tuple[State, Measures]]:
     """One program that does a step for each of its inputs; the state it is given is consumed.
 
-    XLA:CPU allocates (and the kernel zeroes) a step's temporaries once a call: 10 steps a call make a small CLIP 1.5x as fast, 20 another
-    1.04x. Two cores had rather do one weight gradient each than halves of two: 1.04x (`tinyclip bench --tricks`).
+    XLA:CPU allocates (and the kernel zeroes) a step's temporaries once a call: 20 steps a call make a small CLIP 1.5x as fast. Two cores had
+    rather do one weight gradient each than halves of two: 1.04x (`tinyclip bench --tricks`).
     """
     two_cores = jax.default_backend() == "cpu" and (os.cpu_count() or 1) <= 2
     return jax.jit(
