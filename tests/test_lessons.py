@@ -743,7 +743,8 @@ def test_a_lesson_without_a_terminal_never_blocks(tmp_path):
 
 @pytest.mark.lessons
 def test_what_a_lesson_compiles_is_kept_for_its_next_run(tmp_path):
-    inherited = {name: value for name, value in os.environ.items() if name not in ("TINYCLIP_TESTS", "XLA_FLAGS")}
+    # Not where an earlier test, or the teacher's shell, keeps what JAX compiles: where a learner's lesson does.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "TINYCLIP_TESTS", "XLA_FLAGS"))}
     environment = inherited | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT), "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, str(ENTRIES["04"].path), "--fast"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
