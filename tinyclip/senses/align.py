@@ -6,6 +6,7 @@ pictures only. It never meets a sentence; but sentences lie beside their picture
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,34 +69,42 @@ def align(
     `tells` names the factors (columns of a meaning) that the sense can tell: a picture that agrees in these is as true as the scene's own, and
     shares the target. Fresh scenes of `world.seen` every step, drawn on the device, all steps in one call.
     """
-    optimizer = make_optimizer(TrainConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed))
     graph, params = nnx.split(encoder, nnx.Param)
     clip_graph, clip_params = nnx.split(bundle.model)
+    run = TrainConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
 
     @jax.jit
-    def run(params: nnx.State, clip_params: nnx.State, key: Array) -> tuple[nnx.State, Float[Array, "steps"]]:
+    def trained(params: nnx.State, clip_params: nnx.State, key: Array) -> tuple[nnx.State, Float[Array, "steps"]]:
         clip = nnx.merge(clip_graph, clip_params)
 
-        def step(state: tuple, number: Int[Array, ""]) -> tuple[tuple, Float[Array, ""]]:
+        def loss(params: nnx.State, number: Int[Array, ""]) -> Float[Array, ""]:
             scene_key, sense_key = jax.random.split(jax.random.fold_in(key, number))
             scenes = world.sample(scene_key, batch_size)
             pictures, _ = world.draw(scenes, clip.config.image.size)
             images, readings = clip.encode_image(normalise(pictures, clip.config.image)), sense(sense_key, scenes.meaning)
             positives = world.true_of(told_by(scenes.meaning, tells), scenes.meaning)
+            return contrastive_loss(images, nnx.merge(graph, params)(readings), clip.logit_scale, positives)
 
-            def loss(params: nnx.State) -> Float[Array, ""]:
-                return contrastive_loss(images, nnx.merge(graph, params)(readings), clip.logit_scale, positives)
+        return descend(loss, params, run)
 
-            params, opt_state = state
-            value, gradient = jax.value_and_grad(loss)(params)
-            updates, opt_state = optimizer.update(gradient, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), value
-
-        (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
-        return params, losses
-
-    params, losses = run(params, clip_params, jax.random.key(seed))
+    params, losses = trained(params, clip_params, jax.random.key(seed))
     return nnx.merge(graph, params), np.asarray(losses)
+
+
+def descend(
+    loss: Callable[[nnx.State, Int[Array, ""]], Float[Array, ""]], params: nnx.State, run: TrainConfig
+) -> tuple[nnx.State, Float[Array, "steps"]]:
+    """All steps of a small training in one scan, to be traced: the parameters after them, and each one's `loss(params, step)`, in nats."""
+    optimizer = make_optimizer(run)
+
+    def step(state: tuple[nnx.State, Any], number: Int[Array, ""]) -> tuple[tuple[nnx.State, Any], Float[Array, ""]]:
+        params, opt_state = state
+        value, gradient = jax.value_and_grad(loss)(params, number)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), value
+
+    (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(run.steps))
+    return params, losses
 
 
 def embed_sense(encoder: nnx.Module, sense: Sense, meaning: Int[Array | np.ndarray, "B F"], seed: int = 0) -> Float[np.ndarray, "B E"]:

@@ -13,7 +13,6 @@ from itertools import product
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -23,12 +22,12 @@ from ..config import TextConfig, TrainConfig
 from ..data import normalise
 from ..encoders import TextEncoder, run_blocks
 from ..losses import contrastive_loss
-from ..train import make_optimizer
 from ..transformer import MLP, Block, LayerNorm, Linear
 from ..world import World
 from ..world.caption import Grammar, Slot
 from ..world.draw import draw_things
 from ..world.scene import COLOURS, MAX_TILT, RADII, SHAPES, Scenes, Things, unit
+from .align import descend
 
 FRAMES = 8  # F
 THUMBNAIL = 4  # pixels along a side
@@ -174,30 +173,21 @@ def learn(
 ) -> tuple[VideoCLIP, Float[np.ndarray, "steps"]]:  # fmt: skip
     """The model, trained by CLIP's loss on n films (as `frame_features`) with captions drawn anew every step; and the losses, in nats. Lesson 16."""
     world = moving_world()
-    optimizer = make_optimizer(TrainConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.1, seed=seed))
     graph, params = nnx.split(model, nnx.Param)
+    run = TrainConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.1, seed=seed)
 
     @jax.jit
-    def run(params: nnx.State, films: Float[Array, "n F D"], meanings: Int[Array, "n 3"]) -> tuple[nnx.State, Float[Array, "steps"]]:
-        def step(state: tuple, number: Int[Array, ""]) -> tuple[tuple, Float[Array, ""]]:
+    def trained(params: nnx.State, films: Float[Array, "n F D"], meanings: Int[Array, "n 3"]) -> tuple[nnx.State, Float[Array, "steps"]]:
+        def loss(params: nnx.State, number: Int[Array, ""]) -> Float[Array, ""]:
             pick, speak = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
             rows = jax.random.randint(pick, (batch_size,), 0, len(films))
             tokens, said = world.caption(speak, meanings[rows])
-            positives = world.true_of(said, meanings[rows])
+            model = nnx.merge(graph, params)
+            return contrastive_loss(model.encode_video(films[rows]), model.encode_text(tokens), SCALE, world.true_of(said, meanings[rows]))
 
-            def loss(params: nnx.State) -> Float[Array, ""]:
-                model = nnx.merge(graph, params)
-                return contrastive_loss(model.encode_video(films[rows]), model.encode_text(tokens), SCALE, positives)
+        return descend(loss, params, run)
 
-            params, opt_state = state
-            value, gradient = jax.value_and_grad(loss)(params)
-            updates, opt_state = optimizer.update(gradient, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), value
-
-        (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
-        return params, losses
-
-    params, losses = run(params, jnp.asarray(features), jnp.asarray(meaning))
+    params, losses = trained(params, jnp.asarray(features), jnp.asarray(meaning))
     return nnx.merge(graph, params), np.asarray(losses)
 
 
