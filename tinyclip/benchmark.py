@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import encoders, plots
+from . import encoders, plots, train
 from .config import CLIPConfig, TrainConfig
 from .data import Batch, WorldSource
 from .flops import forward_flops, step_flops
@@ -136,11 +136,14 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
         unselected = training_rate(config, run)
     with mock.patch.object(os, "cpu_count", lambda: math.inf):
         halved = training_rate(config, run)
+    with mock.patch.object(train, "on_cpu", lambda level, **options: options):
+        thorough = training_rate(config, run)
     with mock.patch.object(jax, "default_backend", lambda: "gpu"):
         every_shape = drawing_rate("pairs")
     return {
         f"{run.chunk}_steps_a_call": (usual / training_rate(config, run, 1), "x"),
         "whole_weight_gradients": (usual / halved, "x"),
+        "compiled_in_a_hurry": (usual / thorough, "x"),
         "flat_matrix_products": (usual / unflattened, "x"),
         "only_the_row_that_is_read": (usual / unselected, "x"),
         "only_the_shape_that_is_there": (drawing_rate("pairs") / every_shape, "x"),

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
@@ -64,18 +65,33 @@ def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
     """AdamW as CLIP used it for its ViTs: beta (0.9, 0.98), eps 1e-6, warm-up, cosine to zero, gradients cut to a global norm. Lesson 10."""
     rate = optax.warmup_cosine_decay_schedule(0.0, run.learning_rate, min(run.warmup, run.steps // 2), run.steps)
     # eps 1e-8 would turn rounding noise in gradients that are truly 0 (those of the key biases) into steps of full size.
-    adamw = optax.adamw(rate, 0.9, 0.98, 1e-6, weight_decay=run.weight_decay, mask=partial(jax.tree.map_with_path, decays))
-    return optax.chain(optax.clip_by_global_norm(run.clip_norm), adamw)
+    adam = optax.chain(optax.clip_by_global_norm(run.clip_norm), optax.scale_by_adam(0.9, 0.98, 1e-6))
+    return optax.chain(
+        optax.flatten(adam),  # all leaves as one vector: far fewer kernels for XLA to compile
+        optax.add_decayed_weights(run.weight_decay, partial(jax.tree.map_with_path, decays)),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def on_cpu(level: int, **options: bool) -> dict[str, Any] | None:
+    """XLA's options for a program that must compile soon: LLVM's optimisation level, and none of its expensive passes. Elsewhere, its defaults.
+
+    A train step is as fast at level 1 as at level 3 (`tinyclip bench --tricks`); level 0 is for what runs once.
+    """
+    usual = {"xla_backend_optimization_level": level, "xla_llvm_disable_expensive_passes": True}
+    return usual | options if jax.default_backend() == "cpu" else None
 
 
 def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None) -> State:
-    """Fresh parameters and optimiser, everywhere on the mesh. Under one jit: op by op it takes seconds."""
+    """Fresh parameters and optimiser, everywhere on the mesh. Under one jit, compiled in a hurry since it runs once: op by op it takes seconds."""
 
     def init(key: Array) -> State:
         params = nnx.state(CLIP(model, rngs=nnx.Rngs(key)), nnx.Param)
         return State(params, make_optimizer(run).init(params), jnp.zeros((), jnp.int32))
 
-    return jax.jit(init, out_shardings=mesh and everywhere(mesh))(jax.random.key(run.seed))
+    key = jax.random.key(run.seed)
+    options = None if isinstance(key, jax.core.Tracer) else on_cpu(0)  # inside another program, as of `jax.eval_shape`, there can be none
+    return jax.jit(init, out_shardings=mesh and everywhere(mesh), compiler_options=options)(key)
 
 
 def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
@@ -125,7 +141,7 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
         if config.loss == "contrastive":
             # After the update, not in the forward pass: there, a clamped scale would get no gradient and never come back.
             scale[...] = jnp.clip(scale[...], 0, MAX_LOG_SCALE)
-        norm = optax.tree.norm(gradient)
+        norm = optax.tree.norm(ravel_pytree(gradient)[0])  # as one vector, like the optimiser
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         params, opt_state = jax.tree.map(partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state))
         measures = Measures(value, floor_of(batch.positives), norm, jnp.exp(params["log_logit_scale"][...]), finite)
@@ -140,12 +156,12 @@ def many_steps(step: Callable[[State, Any], tuple[State, Measures]], mesh: Mesh 
     XLA:CPU allocates (and the kernel zeroes) a step's temporaries once a call: 20 steps a call make a small CLIP 1.5x as fast. Two cores had
     rather do one weight gradient each than halves of two: 1.04x (`tinyclip bench --tricks`).
     """
-    two_cores = jax.default_backend() == "cpu" and (os.cpu_count() or 1) <= 2
+    few_cores = {"xla_cpu_multi_thread_eigen": False} if (os.cpu_count() or 1) <= 2 else {}
     return jax.jit(
         lambda state, inputs: jax.lax.scan(step, state, inputs),
         donate_argnums=0,
         out_shardings=mesh and everywhere(mesh),
-        compiler_options={"xla_cpu_multi_thread_eigen": False} if two_cores else None,
+        compiler_options=on_cpu(1, **few_cores),
     )
 
 
