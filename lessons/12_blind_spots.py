@@ -76,10 +76,10 @@ lesson.answer(f"{blind:.0%} (text {scores['binding_text']:.0%}, image {scores['b
 # %% [markdown]
 # ## Beside it, and the cure
 #
-# Trained three times each, from other seeds. A **bag of words** cannot bind: its text encoder gets every sentence with its words in the order of
-# the alphabet, so that a sentence and its swap are the very same tokens, and tie. The **cured** model had the very same sorted batches, but with the
-# B pictures of each came B extra captions, one swap of each scene. Such a caption has no picture: it only stands among the sentences that a picture
-# must choose from, as a **hard negative** (Yuksekgonul et al. 2023). The last row is the project's larger model `pairs`, trained for minutes.
+# Trained three times each. A **bag of words** cannot bind: its text encoder gets every sentence with its words in the order of the alphabet, so that
+# a sentence and its swap tie. The **cured** model had the very same sorted batches, but with B extra captions, one swap of each scene. Such a caption
+# has no picture: a picture must choose its own sentence beside it, a **hard negative** (Yuksekgonul et al. 2023). In **one a set**, of a scene and
+# its swaps only one ever occurs, and other sets are scored. The last row is the larger model `pairs`.
 
 # %%
 print(f"  {'mean and range of 3 seeds':<27}{'recall@1':>18}{'text':>7}{'image':>7}{'group':>18}")

@@ -13,7 +13,7 @@ from tinyclip.world.splits import pair_swaps
 
 TABLE = b.EXPERIMENT.results()
 SEEDS = ("0", "1", "2")
-EVERYONE = ("blind", "bag of words", "cured", "given away", "core pairs")
+EVERYONE = ("blind", "bag of words", "cured", "given away", "one a set", "one a set cured", "core pairs")
 RECALLS = ("image_to_text_recall_at_1", "text_to_image_recall_at_1")
 
 
@@ -29,7 +29,7 @@ def test_the_small_world_has_every_scene_with_all_of_its_swaps():
     assert swaps == scenes, f"{len(swaps - scenes)} swaps of its scenes are no scenes of the small world"
 
 
-@pytest.mark.parametrize("name", ["GALLERY", "FOREVER"])
+@pytest.mark.parametrize("name", ["GALLERY", "FOREVER", "ONE_A_SET", "OTHER_SETS"])
 def test_words_alone_identify_the_scenes_that_are_searched(name):
     bags = Counter(words(getattr(b, name).seen))
     assert max(bags.values()) == 1, f"{name}: two scenes have the same words, {bags.most_common(1)[0][0]}"
@@ -54,6 +54,25 @@ def test_a_sorted_batch_never_has_two_swaps_and_all_scenes_have_their_turn():
         lefts.add(tuple(sorted(set(rows[:, 1].tolist()))))
     assert len(lefts) > 10, f"the colours on the left should change from batch to batch, but are one of {lefts}"
     assert len(seen) > 420, f"nearly all of the 440 scenes should occur in 60 batches, but {len(seen)} did"
+
+
+def test_of_each_set_of_swaps_only_one_scene_ever_occurs():
+    trained, scored = b.ONE_A_SET.seen, b.OTHER_SETS.seen
+    assert (len(trained), len(scored)) == (672, 168), f"four fifths of 840 sets are trained with, got {len(trained)} and {len(scored)}"
+    bags = Counter(words(np.concatenate([trained, scored])))
+    assert set(bags.values()) == {1}, f"two scenes have the same words, {bags.most_common(1)[0][0]}"
+    assert set(bags) == set(words(b.LARGER.seen)), "some set of swaps has no scene in either part"
+    first = Counter(trained[:, 1].tolist())
+    assert min(first[colour] for colour in range(8)) > 40, f"the lot should favour nobody, but these come first: {first}"
+
+
+def test_the_other_sets_are_neither_drawn_nor_said_in_training():
+    said = np.concatenate([b.ONE_A_SET.seen, np.asarray(pair_swaps(b.ONE_A_SET.seen)).reshape(-1, 7)])  # own captions, and all that the cure adds
+    both = set(words(said)) & set(words(b.OTHER_SETS.seen))
+    assert not both, f"training speaks of scenes it is scored on: {both.pop()}"
+    drawn = np.asarray(b.ONE_A_SET.sample(jax.random.key(3), 256).meaning)
+    lost = {tuple(row) for row in drawn.tolist()} - {tuple(row) for row in b.ONE_A_SET.seen.tolist()}
+    assert not lost, f"a batch has a scene that lost the lot: {lost}"
 
 
 def test_a_bag_of_words_cannot_tell_swaps_apart():
@@ -103,11 +122,13 @@ def test_the_table_has_every_condition_and_seed():
         assert b.EXPERIMENT.path(name).stat().st_size < 450_000, f"the model of {name} is larger than 450 kB"
 
 
-def test_the_blind_model_finds_pictures_and_does_not_bind():
+@pytest.mark.parametrize("blind", ["blind", "one a set"])
+def test_the_blind_models_find_pictures_and_do_not_bind(blind):
     for recall in RECALLS:
-        assert of("blind", recall).min() >= 0.9, f"the blind model's {recall} should look fine, got {of('blind', recall)}"
-    group = of("blind", "binding_group")
-    assert group.max() <= 0.5, f"the blind model's group score should be at most 50 % with every seed, got {group}"
+        assert of(blind, recall).min() >= 0.9, f"{blind}: {recall} should look fine, got {of(blind, recall)}"
+    group, things = of(blind, "binding_group"), of(blind, "binding_group_things")
+    assert group.max() <= 0.5, f"{blind}: the group score should be at most 50 % with every seed, got {group}"
+    assert things.max() <= 0.167, f"{blind}: who is where should be known no better than by chance, got {things}"
 
 
 def test_a_bag_of_words_finds_pictures_and_gets_no_swap_right():
@@ -116,12 +137,13 @@ def test_a_bag_of_words_finds_pictures_and_gets_no_swap_right():
         assert of("bag of words", score).max() == 0, f"all captions tie for a bag of words, but {score} is {of('bag of words', score)}"
 
 
-def test_the_cure_binds_and_costs_no_recall():
-    group = of("cured", "binding_group")
-    assert group.min() >= 0.9, f"the cured model's group score should be at least 90 % with every seed, got {group}"
+@pytest.mark.parametrize(("blind", "cured"), [("blind", "cured"), ("one a set", "one a set cured")])
+def test_the_cure_binds_and_costs_no_recall(blind, cured):
+    group = of(cured, "binding_group")
+    assert group.min() >= 0.9, f"{cured}: the group score should be at least 90 % with every seed, got {group}"
     for recall in RECALLS:
-        lost = of("blind", recall).mean() - of("cured", recall).mean()
-        assert lost <= 0.02, f"the cure should cost at most 2 points of {recall}, but costs {100 * lost:.1f}"
+        lost = of(blind, recall).mean() - of(cured, recall).mean()
+        assert lost <= 0.02, f"{cured}: the cure should cost at most 2 points of {recall}, but costs {100 * lost:.1f}"
 
 
 def test_negatives_that_words_give_away_teach_no_binding():
@@ -131,7 +153,7 @@ def test_negatives_that_words_give_away_teach_no_binding():
 
 
 def test_without_the_picture_the_others_are_at_chance():
-    for name in ("blind", "cured", "core pairs"):
+    for name in ("blind", "cured", "one a set", "one a set cured", "core pairs"):
         blindfold = of(name, "own_caption_unseen")
         assert (np.abs(blindfold - 0.5) < 0.15).all(), f"{name}: without the picture half of the captions should be preferred, got {blindfold}"
 
