@@ -6,8 +6,8 @@ drawn anew for every batch. So of a scene and its swaps never more than one is t
 picture. The cure adds to each picture one of its swaps as a caption without a picture, for which the model must look who is where.
 
 `one a set` goes further: of each set of swaps a single scene ever occurs, chosen by lot, and it is scored on other sets, of which training had no
-scene at all, neither drawn nor said. It takes more sets, so all colours, shapes and both relations: with a hundred, a swapped caption is soon known
-by heart as one that never is true; with hundreds, looking is the easier thing to learn.
+scene at all, neither drawn nor said. It takes many sets, so that a swapped caption, which is never true of anything, is not known by heart: all
+colours, shapes and both relations.
 
 `given away` is why the sorting changes from batch to batch. If the same colours and shapes are on the left for ever, a swapped caption can be
 told without looking, since it says what never is; it teaches nothing. (Yuksekgonul et al. 2023 for the failure and the cure; Thrush et al. 2022,
