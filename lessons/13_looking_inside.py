@@ -9,6 +9,7 @@
 # each thing is, pixel by pixel: its **mask** (lesson 02). So we can do what photographs rarely allow, and *score* a map.
 
 # %%
+import jax
 import numpy as np
 
 import tinyclip
@@ -18,7 +19,7 @@ from tinyclip import explain
 
 lesson = Lesson("13")
 bundle = tinyclip.load("pairs")
-model, P = bundle.model, bundle.config.image.patch
+model, P, encode = bundle.model, bundle.config.image.patch, jax.jit(bundle.model.encode_image)
 B = 60 if lesson.fast else 250
 asked = experiment.ask(bundle, B, seed=13)  # scenes of two things: a sentence names the first, in the next scene the second, and so on
 images, masks = asked.images, asked.named_mask
@@ -42,13 +43,13 @@ towards = named - other
 
 
 def occlusion_by_loops(image, direction, size, stride):
-    S, whole = len(image), model.encode_image(image[None])[0] @ direction
+    S, whole = len(image), encode(image[None])[0] @ direction
     fall, covered = np.zeros((2, S, S))
     for top in range(stride - size, S, stride):
         for left in range(stride - size, S, stride):
             square, painted = np.s_[max(top, 0) : top + size, max(left, 0) : left + size], image.copy()
             painted[square] = np.median(image.reshape(-1, 3), axis=0)
-            fall[square] += float(whole - model.encode_image(painted[None])[0] @ direction)
+            fall[square] += float(whole - encode(painted[None])[0] @ direction)
             covered[square] += 1
     return fall / covered
 
@@ -118,8 +119,7 @@ for name in maps:
     if blind in table:
         line += "                  {:18.1%} |{:6.1%}".format(*(lesson.claim(f"{blind}: {key}", spread(blind, key)[0]) for key in ("named", "other")))
     print(line)
-still = f"{lesson.results['gradient x input, random weights: named']:.0%}"
-lesson.answer(still + ", about as often as with the trained model. It finds what stands out from the backdrop, whatever is asked.")
+lesson.answer(f"{lesson.results['gradient x input, random weights: named']:.0%}, about as before. It finds what stands out, whatever is asked.")
 
 # %% [markdown]
 # Half the points on the named thing sounds good, until the rest is found on the *other* thing. Attention cannot even be asked: no sentence enters it.
@@ -161,7 +161,7 @@ for i, axes in enumerate(grid.flat):
     axes.set(xticks=[], yticks=[])
     axes.set_title(("picture", "mask", *shown)[i] if i < 7 else "", fontsize=8.5)
 words = experiment.WORLD.grammar.describe(np.asarray(first.scenes.meaning)[0]).split()
-relevance = np.stack([experiment.word_relevance(bundle, first, change)[0, : len(words)] for change in experiment.CHANGES])
+relevance = np.stack([experiment.word_relevance(bundle, asked, change)[3, : len(words)] for change in experiment.CHANGES])
 axes = bottom.subplots()
 shades = axes.imshow(relevance / relevance.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=1, aspect="auto")
 axes.set_title("which word tells the picture from a twin with ...", fontsize=8.5)

@@ -47,8 +47,8 @@ def count(size: str) -> dict[str, int]:
 
 
 def library_count(size: str) -> int:
-    state = nnx.state(nnx.eval_shape(lambda: clip.CLIP(config.CLIPConfig.preset(size), rngs=nnx.Rngs(0))), nnx.Param)  # shapes: nothing is allocated
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
+    _, shapes = clip.blueprint(config.CLIPConfig.preset(size))  # nothing is allocated
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 sizes = ("nano", "tiny", "small", "vit_b_32", "vit_l_14_336")
@@ -111,9 +111,9 @@ def slip(changes: dict[str, np.ndarray], **other: str) -> tuple[float, float]:
     """With some parameters exchanged, or another activation: zero-shot accuracy, and the largest change in an embedding."""
     towers = {name: {**vars(getattr(lent.config, name)), **other} for name in ("image", "text")}
     changed = config.CLIPConfig(config.ImageConfig(**towers["image"]), config.TextConfig(**towers["text"]), lent.config.embed)
-    model = nnx.eval_shape(lambda: clip.CLIP(changed, rngs=nnx.Rngs(0)))
-    filled = [(path, leaf.replace(jnp.asarray((ours | changes)[dotted(path)]))) for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))]
-    nnx.update(model, nnx.from_flat_state(filled))
+    structure, shapes = clip.blueprint(changed)
+    filled = [(path, leaf.replace(jnp.asarray((ours | changes)[dotted(path)]))) for path, leaf in nnx.to_flat_state(shapes)]
+    model = nnx.merge(structure, nnx.from_flat_state(filled))
     run = jax.jit(lambda images, tokens: model(images, tokens)[:2])
     found, classes = run(images, lent.tokenizer(captions))
     off = float(np.abs(np.asarray(found) - lent.embed_images(pictures)).max())

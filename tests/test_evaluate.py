@@ -65,6 +65,13 @@ def test_a_collapsed_model_gets_chance():
         check(f"recall_at_k with k = {k} among 20 things, all similarities equal", found, k / 20, 1e-9, f"by luck {k} of 20 queries find their own")
 
 
+def test_what_differs_by_rounding_alone_ties():
+    rng = seeded(5)
+    similarity, relevant = rng.normal(size=(20, 1)) + 3e-7 * rng.normal(size=(20, 20)), np.eye(20, dtype=bool)
+    for k in (1, 5):
+        check(f"recall_at_k with k = {k} of a collapsed model on a CPU that rounds", recall(similarity, relevant, k), k / 20, 1e-9)
+
+
 @pytest.mark.parametrize("k", [1, pytest.param(2, marks=pytest.mark.exercise("11.2")), pytest.param(3, marks=pytest.mark.exercise("11.2")), 5, 6, 9])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_recall_is_what_random_order_among_ties_gives_on_average(k, seed):

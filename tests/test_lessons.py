@@ -592,6 +592,15 @@ def ran(number):
     return scope["lesson"], time.monotonic() - start
 
 
+def alone(number):
+    """The seconds of the lesson with --fast, as a program of its own that finds nothing compiled."""
+    start = time.monotonic()
+    environment = os.environ | {"PYTHONPATH": str(kit.ROOT)}
+    ended = subprocess.run([sys.executable, str(ENTRIES[number].path), "--fast"], stdin=subprocess.DEVNULL, capture_output=True, env=environment)
+    assert ended.returncode == 0, ended.stderr.decode()
+    return time.monotonic() - start
+
+
 @pytest.mark.lessons
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_lesson_states_what_is_true(number):
@@ -605,6 +614,8 @@ def test_a_lesson_states_what_is_true(number):
             assert wanted[0] <= got <= wanted[1], f"lesson {number}: {name} is {got}, not between {wanted[0]} and {wanted[1]}"
         else:
             assert got == wanted, f"lesson {number}: {name} is {got}, not {wanted}"
+    if seconds >= SLOW:  # once more, as a learner starts it: a neighbour may have been busy, and the tests' checks of every annotation take time, too
+        seconds = alone(number)
     assert seconds < SLOW, f"lesson {number} took {seconds:.0f} s with --fast"
     assert len(lesson.figures) == 1 and lesson.figures[0].is_file(), f"lesson {number} should save one figure"
 
@@ -750,6 +761,7 @@ def test_what_a_lesson_compiles_is_kept_for_its_next_run(tmp_path):
     # Not where an earlier test, or the teacher's shell, keeps what JAX compiles: where a learner's lesson does.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "TINYCLIP_TESTS", "XLA_FLAGS"))}
     environment = inherited | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # all that a lesson of small programs compiles, however fast the machine
     command = [sys.executable, str(ENTRIES["04"].path), "--fast"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr

@@ -156,10 +156,9 @@ def test_a_sense_that_lies_on_its_sentences_scores_all_and_a_collapsed_one_chanc
     names = {f"{way}_text_{of}" for way in ("to", "from") for of in ("seen", "held_out")}
     assert perfect == {"chance": 1 / 64} | dict.fromkeys(names, 1.0), f"an oracle should score 1 everywhere, got {perfect}"
     collapsed = emergent_scores(bundle(), WORLD, Oracle(np.tile(texts[:1], (64, 1))), spell, template)
-    # All readings lie on one sentence: only those of which it is true find theirs, and each sentence finds a random reading. To 1e-3: on some
-    # CPUs a matrix product rounds its last rows in another way, so that equal readings do not all tie.
+    # All readings lie on one sentence: only those of which it is true find theirs, and each sentence finds a random reading.
     for name, want in {"to_text_seen": 1 / 56, "to_text_held_out": 0, "from_text_seen": 1 / 64, "from_text_held_out": 1 / 64}.items():
-        check(f"{name} of a sense that always says the same", collapsed[name], float(want), 1e-3)
+        check(f"{name} of a sense that always says the same", collapsed[name], float(want), 1e-6)
     shifted = texts.copy()
     held = [8 * colour + shape for colour, shape in HELD_OUT_PAIRS]
     shifted[held] = texts[held[0] - 1]  # a seen sentence's place

@@ -1,6 +1,7 @@
 """CLIP: two towers, two projections into one space, one learned temperature (CLIP paper, section 2.3 and figure 3). Lesson 07."""
 
 import math
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -74,3 +75,9 @@ class CLIP(nnx.Module):
     def __call__(self, images: Images, tokens: Tokens) -> tuple[Float[Array, "B E"], Float[Array, "M E"], Float[Array, ""]]:
         """Image embeddings, text embeddings, and the logit scale (already exponentiated)."""
         return self.encode_image(images), self.encode_text(tokens), self.logit_scale
+
+
+@cache
+def blueprint(config: CLIPConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """A model without its numbers: how it is built, and the shape of each parameter. Made once, for a large model takes a second. Lesson 18."""
+    return nnx.split(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)

@@ -17,20 +17,21 @@ from .world import World
 from .world.scene import Scenes
 
 Similarity = Float[np.ndarray, "Q G"]  # of Q queries to G things in the gallery
+ROUNDING = 2e-6  # cosines in float32 that differ by less may be equal: which one comes out larger depends on the CPU
 
 
 def recall_at_k(similarity: Similarity, relevant: Bool[np.ndarray, "Q G"], k: int) -> float:
     """The share of queries with at least one relevant thing among their k nearest. Lesson 11.
 
-    Several things may be relevant to one query. Ties count as what random order among them would give on average: a collapsed model, for
-    which all is equally near, gets chance, not 100 %.
+    Several things may be relevant to one query. Ties (within `ROUNDING`) count as what random order among them would give on average: a
+    collapsed model, for which all is equally near, gets chance, not 100 %.
     """
     if not relevant.any(axis=1).all():
         raise ValueError("recall_at_k: every query needs at least one relevant thing in the gallery")
     best = np.where(relevant, similarity, -np.inf).max(axis=1, keepdims=True)  # (Q, 1)
-    above = ((similarity > best) & ~relevant).sum(1)
-    ties = ((similarity == best) & ~relevant).sum(1)
-    chances = ((similarity == best) & relevant).sum(1)
+    level = np.abs(similarity - best) <= ROUNDING
+    above = ((similarity > best) & ~level & ~relevant).sum(1)
+    ties, chances = (level & ~relevant).sum(1), (level & relevant).sum(1)
     hits = 0.0
     for above_, ties_, chances_ in zip(above.tolist(), ties.tolist(), chances.tolist(), strict=True):
         places = k - above_  # left for those that tie

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from .clip import CLIP
+from .clip import CLIP, blueprint
 from .config import CLIPConfig, TrainConfig
 from .data import Batch, Source
 from .large_batch import in_pieces
@@ -96,9 +96,7 @@ def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None)
 
 def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
     """The model with these parameters."""
-    model = nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0)))
-    nnx.update(model, params)
-    return model
+    return nnx.merge(blueprint(config)[0], params, copy=True)
 
 
 def floor_of(positives: Bool[Array, "B M"]) -> Float[Array, ""]:
@@ -127,7 +125,7 @@ def remembering(loss: Callable, remat: bool) -> Callable:
 
 def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], tuple[State, Measures]]:
     """The training step: loss, gradient, update, clamp. A pure function, so it can be jitted, scanned and sharded. Lessons 08 and 10."""
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))))
+    graphdef, _ = blueprint(config)
     optimizer = make_optimizer(run)
 
     def step(state: State, batch: Batch) -> tuple[State, Measures]:

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
-from .clip import CLIP
+from .clip import blueprint
 from .config import CLIPConfig
 from .errors import UserError
 
@@ -80,7 +80,8 @@ def shards(index: Path) -> dict[Path, set[str]]:
 
 def own_names(config: CLIPConfig) -> dict[str, Piece]:
     """Our parameters under our own dotted names."""
-    return {name: Piece(name, tuple(leaf.shape), lambda x: x) for name, leaf in _leaves(config)}
+    named = ((dotted(path), leaf) for path, leaf in nnx.to_flat_state(blueprint(config)[1]))
+    return {name: Piece(name, tuple(leaf.shape), lambda x: x) for name, leaf in named}
 
 
 def read_parameters(tensors: Tensors, config: CLIPConfig, pieces: dict[str, Piece], ignored: tuple[str, ...] = ()) -> nnx.State:
@@ -91,9 +92,8 @@ def read_parameters(tensors: Tensors, config: CLIPConfig, pieces: dict[str, Piec
     for name, shape in wanted.items():
         if tensors.shapes[name] != shape and not (shape == () and tensors.shapes[name] == (1,)):
             raise UserError(f"{tensors.path}: {name} has shape {tensors.shapes[name]}, but config.json asks for {shape}.")
-    state = nnx.state(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
     leaves = []
-    for path, leaf in nnx.to_flat_state(state):
+    for path, leaf in nnx.to_flat_state(blueprint(config)[1]):
         piece = pieces[dotted(path)]
         leaves.append((path, leaf.replace(jnp.asarray(piece.take(tensors.read(piece.name).reshape(piece.shape))))))
     return nnx.from_flat_state(leaves)
@@ -102,11 +102,6 @@ def read_parameters(tensors: Tensors, config: CLIPConfig, pieces: dict[str, Piec
 def dotted(path: tuple[str | int, ...]) -> str:
     """A path in the tree of parameters as one name: image.blocks.0.mlp.up.kernel."""
     return ".".join(map(str, path))
-
-
-def _leaves(config: CLIPConfig) -> list[tuple[str, nnx.Param]]:
-    state = nnx.state(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
-    return [(dotted(path), leaf) for path, leaf in nnx.to_flat_state(state)]
 
 
 def _complain(path: Path, verb: str, names: Iterable[str]) -> None:

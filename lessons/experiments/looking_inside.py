@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 import tinyclip
 from lessons.experiments import Experiment
 from tinyclip import explain
 from tinyclip.bundle import Bundle
+from tinyclip.config import TrainConfig
 from tinyclip.evaluate import draw_bytes
+from tinyclip.train import initial_state, make_model
 from tinyclip.world import get_world
 from tinyclip.world.scene import Scenes
 
@@ -58,7 +59,7 @@ def both_ways(asked: Asked, i: int) -> Asked:
 
 def random_weights(bundle: Bundle, seed: int) -> Bundle:
     """The same architecture, with nothing learned."""
-    return Bundle(tinyclip.CLIP(bundle.config, rngs=nnx.Rngs(seed)), bundle.tokenizer)
+    return Bundle(make_model(bundle.config, initial_state(bundle.config, TrainConfig(seed=seed)).params), bundle.tokenizer)
 
 
 def direction(bundle: Bundle, asked: Asked) -> np.ndarray:
