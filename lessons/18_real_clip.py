@@ -56,7 +56,7 @@ counted = {size: count(size) for size in sizes}
 lesson.compare("parameter counts", [sum(counted[size].values()) for size in sizes], [library_count(size) for size in sizes])
 real = lesson.claim("parameters of ViT-B/32", sum(counted["vit_b_32"].values()))
 lesson.answer(f"{real:,}, the published number; {counted['vit_b_32']['text'] / real:.0%} of it is the text tower, 25 million its word table.")
-lesson.show(config.CLIPConfig, clip.CLIP)
+lesson.show(config.CLIPConfig, clip.CLIP, clip.blueprint)
 
 # %% [markdown]
 # ## Their names, their layouts

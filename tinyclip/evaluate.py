@@ -17,7 +17,7 @@ from .world import World
 from .world.scene import Scenes
 
 Similarity = Float[np.ndarray, "Q G"]  # of Q queries to G things in the gallery
-ROUNDING = 2e-6  # cosines in float32 that differ by less may be equal: which one comes out larger depends on the CPU
+ROUNDING = 5e-7  # cosines in float32 that differ by less may be equal: which one comes out larger depends on the CPU
 
 
 def recall_at_k(similarity: Similarity, relevant: Bool[np.ndarray, "Q G"], k: int) -> float:
