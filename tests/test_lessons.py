@@ -16,8 +16,10 @@ import time
 from functools import cache
 from pathlib import Path
 
+import jax
 import pytest
 from PIL import Image
+from trained import COMPILED_ONCE, compiled_once
 
 import tinyclip
 from lessons import kit
@@ -586,7 +588,8 @@ def ran(number):
     before, sys.argv = sys.argv, [str(ENTRIES[number].path), "--fast"]
     start = time.monotonic()
     try:
-        scope = runpy.run_path(str(ENTRIES[number].path), run_name="__main__")
+        with compiled_once():  # for the notebook, which runs the same
+            scope = runpy.run_path(str(ENTRIES[number].path), run_name="__main__")
     finally:
         sys.argv = before
     return scope["lesson"], time.monotonic() - start
@@ -664,6 +667,8 @@ def test_a_lesson_runs_as_a_notebook(number, tmp_path, monkeypatch):
     monkeypatch.setenv("TINYCLIP_FAST", "1")
     monkeypatch.setenv("TINYCLIP_FIGURES", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(kit.ROOT))
+    for name, value in (COMPILED_ONCE | {"JAX_NUM_CPU_DEVICES": str(jax.device_count())}).items():  # it finds what `ran` has compiled
+        monkeypatch.setenv(name, value)
     notebook = jupytext.read(ENTRIES[number].path)
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

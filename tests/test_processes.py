@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import check
-from trained import home
+from trained import COMPILED_ONCE
 
 STEPS, CHUNK = 30, 10
 ARGS = ("--world", "sixteen", "--size", "nano", "--batch-size", "64")  # as its recipe has it: with 16, rounding grows faster
@@ -32,11 +32,7 @@ def free_port() -> int:
 
 
 def start(*args) -> subprocess.Popen:
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(home() / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "PYTHONPATH": str(PROGRAM.parent.parent),
-    }
+    environment = os.environ | COMPILED_ONCE | {"PYTHONPATH": str(PROGRAM.parent.parent)}
     return subprocess.Popen([sys.executable, PROGRAM, *map(str, args)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

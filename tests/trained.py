@@ -41,25 +41,39 @@ def once(name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
 
 
 @contextlib.contextmanager
-def quick() -> Iterator[None]:
-    """Compiling, which is most of these tests' time, is kept for the session; chunks are of `CHUNK` steps."""
+def compiled_once() -> Iterator[None]:
+    """What is compiled here is kept for the session."""
     settings = {  # name -> value here, JAX's own value
         "jax_compilation_cache_dir": (str(home() / "compiled"), None),
         "jax_persistent_cache_min_compile_time_secs": (0.0, 1.0),
         "jax_persistent_cache_min_entry_size_bytes": (-1, 0),
     }
+    for name, (value, _) in settings.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, (_, value) in settings.items():
+            jax.config.update(name, value)
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """Compiling, which is most of these tests' time, is done once; chunks are of `CHUNK` steps."""
     chunks = [mock.patch.dict(RECIPES[name]["train"], {"chunk": CHUNK}) for name in RECIPES]
     cached = mock.patch.dict("os.environ", {"XDG_CACHE_HOME": str(home() / "cache")})
     with contextlib.ExitStack() as stack:
-        for patch in (*chunks, cached):
+        for patch in (*chunks, cached, compiled_once()):
             stack.enter_context(patch)
-        for name, (value, _) in settings.items():
-            jax.config.update(name, value)
-        try:
-            yield
-        finally:
-            for name, (_, value) in settings.items():
-                jax.config.update(name, value)
+        yield
+
+
+# For a program of its own: there, too.
+COMPILED_ONCE = {
+    "JAX_COMPILATION_CACHE_DIR": str(home() / "compiled"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 def run(*args: object) -> tuple[int, str, str]:
