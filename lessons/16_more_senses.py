@@ -17,7 +17,7 @@ import numpy as np
 from lessons import experiments, kit
 from lessons.experiments import senses, smell, sound, video
 from lessons.kit import BLUE, ORANGE, Lesson
-from tinyclip.senses import align, emergent_scores
+from tinyclip.senses import align, descend, emergent_scores
 from tinyclip.senses import smell as smelling
 from tinyclip.senses import sound as hearing
 from tinyclip.senses import touch as feeling
@@ -97,7 +97,7 @@ lesson.compare("a spectrogram's frame", bands, spectrogram[5])
 kit.FIGURES.mkdir(parents=True, exist_ok=True)
 hearing.write_wav(kit.FIGURES / "16_a_red_star.wav", wave)
 print(f"  play it: {kit.FIGURES.name}/16_a_red_star.wav")
-lesson.show(align, emergent_scores, hearing.waveform, hearing.log_mel, hearing.write_wav)
+lesson.show(align, descend, emergent_scores, hearing.waveform, hearing.log_mel, hearing.write_wav)
 row("sound", "untrained", "to_text_all")
 chance = experiments.get("sound").spread("aligned", "chance_text")[0]
 lesson.predict(f"64 sentences (\"a red star\"), so chance is {chance:.1%}: how many sounds find theirs, by an ear that never met a sentence?")

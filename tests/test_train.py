@@ -64,6 +64,7 @@ def run_small(run, source, state=None):
     """All reports of a run of the small model, with copied states."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tinyclip.train.CLIP", Small)
+        patch.setattr("tinyclip.train.blueprint", lambda config: nnx.split(nnx.eval_shape(lambda: Small(config, rngs=nnx.Rngs(0)))))
         return [report._replace(state=copied(report.state)) for report in train(CONFIG, run, source, state)]
 
 

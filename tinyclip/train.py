@@ -76,7 +76,7 @@ def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
 def on_cpu(level: int, **options: bool) -> dict[str, Any] | None:
     """XLA's options for a program that must compile soon: LLVM's optimisation level, and none of its expensive passes. Elsewhere, its defaults.
 
-    Level 1 is for a train step (`tinyclip bench --tricks` compares it with level 3), level 0 for what runs once.
+    Level 1 is for a train step (`tinyclip bench --tricks` compares it with level 3), level 0 for what runs once. Lesson 10.
     """
     usual = {"xla_backend_optimization_level": level, "xla_llvm_disable_expensive_passes": True}
     return usual | options if jax.default_backend() == "cpu" else None

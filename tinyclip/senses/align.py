@@ -94,7 +94,8 @@ def align(
 def descend(
     loss: Callable[[nnx.State, Int[Array, ""]], Float[Array, ""]], params: nnx.State, run: TrainConfig
 ) -> tuple[nnx.State, Float[Array, "steps"]]:
-    """All steps of a small training in one scan, to be traced: the parameters after them, and each one's `loss(params, step)`, in nats."""
+    """All steps of a small training in one scan, to be traced: the parameters after them, and each one's `loss(params, step)`,
+    in nats. Lesson 16."""
     optimizer = make_optimizer(run)
 
     def step(state: tuple[nnx.State, Any], number: Int[Array, ""]) -> tuple[tuple[nnx.State, Any], Float[Array, ""]]:
