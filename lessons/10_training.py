@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 
 from lessons.kit import BLUE, GREEN, ORANGE, RED, Lesson
-from tinyclip import Bundle, CLIPConfig, by_hand, evaluate, plots, train
+from tinyclip import Bundle, CLIPConfig, by_hand, compiling, evaluate, plots, train
 from tinyclip.checkpoint import Checkpoints
 from tinyclip.config import RECIPES, TrainConfig
 from tinyclip.data import Batch, WorldSource, normalise
@@ -155,7 +155,8 @@ lesson.claim("seconds of training", seconds)
 lesson.claim("first loss", float(chunks[0].loss[0]))
 lesson.claim("last loss above its floor", float(np.mean(now.loss[-25:] - now.floor[-25:])))
 lesson.claim("logit scale after", float(now.logit_scale[-1]))
-lesson.show(train.make_step, by_hand.train_step, Checkpoints, train.train, train.on_cpu, WorldSource, plots.training_curve)
+lesson.show(train.make_step, by_hand.train_step, Checkpoints, train.train, WorldSource, plots.training_curve)
+lesson.show(compiling.on_cpu, compiling.soon)
 
 # %%
 figure = lesson.new_figure(7.6, 2.4)

@@ -7,9 +7,6 @@ import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if not any("slow" in argument for argument in sys.argv):
-    # The fast tests compile a thousand little programs and run each once: let XLA compile quickly rather than well (a third of the time).
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 
@@ -23,3 +20,9 @@ if "TINYCLIP_CHECK" not in os.environ:  # in the check of an exercise the hook's
     from jaxtyping import install_import_hook
 
     install_import_hook("tinyclip", "beartype.beartype")
+
+if "XLA_FLAGS" not in os.environ and not any("slow" in argument for argument in sys.argv):
+    from tinyclip.compiling import soon
+
+    # The fast tests compile a thousand little programs and run each once: let XLA compile quickly rather than well.
+    os.environ["XLA_FLAGS"] = " ".join(f"--{name}={str(value).lower()}" for name, value in soon(0).items())

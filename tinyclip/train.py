@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from .clip import CLIP, blueprint
+from .compiling import on_cpu
 from .config import CLIPConfig, TrainConfig
 from .data import Batch, Source
 from .large_batch import in_pieces
@@ -71,15 +72,6 @@ def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
         optax.add_decayed_weights(run.weight_decay, partial(jax.tree.map_with_path, decays)),
         optax.scale_by_learning_rate(rate),
     )
-
-
-def on_cpu(level: int, **options: bool) -> dict[str, Any] | None:
-    """XLA's options for a program that must compile soon: LLVM's optimisation level, and none of its expensive passes. Elsewhere, its defaults.
-
-    Level 1 is for a train step (`tinyclip bench --tricks` compares it with level 3), level 0 for what runs once. Lesson 10.
-    """
-    usual = {"xla_backend_optimization_level": level, "xla_llvm_disable_expensive_passes": True}
-    return usual | options if jax.default_backend() == "cpu" else None
 
 
 def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None) -> State:

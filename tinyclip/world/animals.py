@@ -225,7 +225,7 @@ def draw_animals(scenes: Scenes, size: int) -> tuple[Float[Array, "B S S 3"], Fl
         *picture, mask = jax.lax.switch(jnp.asarray([0, 0, 1, 2, 0, 3])[action], [lambda: picture, *extras])
         ball = jnp.where(action == ACTIONS.index("playing with a ball"), coverage(scale * circle(x - 0.64, y - 0.2, 0.2 + _RIM)), 0)
         warmth = 0.88 + 0.12 * light + 0.03 * (light - 0.5) * np.float32([1.0, 0.0, -1.0])
-        return jnp.clip(jnp.stack(picture, axis=-1) * warmth, 0, 1), jnp.stack([mask, ball])
+        return jnp.clip(jnp.stack(picture, axis=-1) * warmth, 0, 1), jnp.clip(jnp.stack([mask, ball]), 0, 1)
 
     whole = None if jax.default_backend() == "cpu" else len(looks)
     return jax.lax.map(one, (animals, meaning, jnp.stack([tints, light, spot], axis=1)), batch_size=whole)

@@ -33,7 +33,8 @@ def coverage(distance: Plane) -> Plane:
 
 def paint(picture: Float[Array, "C S S"], colour: Float[Array, "C"], cover: Plane) -> Float[Array, "C S S"]:
     """Lay a colour over the picture where it covers."""
-    return picture + cover * (colour[:, None, None] - picture)
+    # Not picture + cover * (colour - picture): of many layers, XLA's older code generator would make 2, 4, 8, ... copies.
+    return (1 - cover) * picture + cover * colour[:, None, None]
 
 
 def circle(x: Plane, y: Plane, radius: Length = 1.0) -> Plane:
