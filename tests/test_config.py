@@ -5,12 +5,9 @@ import dataclasses
 import json
 import math
 
-import jax
 import pytest
-from flax import nnx
 from helpers import check, raises_one_sentence
 
-from tinyclip.clip import CLIP
 from tinyclip.config import PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model
 from tinyclip.errors import UserError
 
@@ -84,20 +81,8 @@ def test_preset_changes_reach_the_towers_and_leave_the_preset_alone():
     assert CLIPConfig.preset("nano").image.size == 32, "preset: a change to one configuration must not change the preset itself"
 
 
-PARAMETERS = {"vit_b_32": 151_277_313, "vit_b_16": 149_620_737, "vit_l_14": 427_616_513, "vit_l_14_336": 427_944_193}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_the_published_sizes_have_exactly_the_published_number_of_parameters(name):
-    model = nnx.eval_shape(lambda: CLIP(CLIPConfig.preset(name), rngs=nnx.Rngs(0)))  # shapes only: nothing is allocated
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    assert count == PARAMETERS[name], (
-        f"{name}: want {PARAMETERS[name]:,} parameters as OpenAI's, got {count:,} ({count - PARAMETERS[name]:+,})"
-    )
-
-
 def test_the_published_sizes_normalise_pixels_and_end_sentences_as_openai_does():
-    for name in PARAMETERS:
+    for name in (name for name in PRESETS if name.startswith("vit")):
         config = CLIPConfig.preset(name)
         check(f"{name}: mean", config.image.mean, (0.48145466, 0.4578275, 0.40821073), 0, "is it ImageNet's?")
         check(f"{name}: std", config.image.std, (0.26862954, 0.26130258, 0.27577711), 0, "is it ImageNet's?")

@@ -1,6 +1,7 @@
 """CLIP as others publish it: files of Hugging Face, OpenAI and open_clip give Hugging Face's own numbers, which tests/peers/make_fixtures.py made."""
 
 import json
+import math
 import shutil
 import struct
 from dataclasses import replace
@@ -21,7 +22,7 @@ import tinyclip
 from tinyclip import bundle as bundles
 from tinyclip import openai, published
 from tinyclip.bpe import BPE, CLIP_MERGES
-from tinyclip.clip import CLIP
+from tinyclip.clip import CLIP, blueprint
 from tinyclip.config import CLIPConfig
 from tinyclip.encoders import patchify, run_blocks
 from tinyclip.errors import UserError
@@ -255,7 +256,7 @@ def columns_first(kernel):
 def logits_run(config):
     """One compilation for all slips: parameters by dotted name -> logits of the stored inputs."""
     wanted = expected("quick_gelu")
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
+    graphdef, state = blueprint(config)
 
     @jax.jit
     def run(params):
@@ -503,12 +504,22 @@ def test_a_resnet_is_refused_by_name(tmp_path):
     raises_one_sentence(UserError, lambda: tinyclip.load(folder), "ResNet")
 
 
+PARAMETERS = {"vit_b_32": 151_277_313, "vit_b_16": 149_620_737, "vit_l_14": 427_616_513, "vit_l_14_336": 427_944_193}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_published_sizes_have_exactly_the_published_number_of_parameters(name):
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(blueprint(CLIPConfig.preset(name))[1]))
+    assert count == PARAMETERS[name], (
+        f"{name}: want {PARAMETERS[name]:,} parameters as OpenAI's, got {count:,} ({count - PARAMETERS[name]:+,})"
+    )
+
+
 def test_the_presets_are_what_openais_names_say():
     """The tables name every parameter of the published models once, by shapes alone."""
     for name in ("vit_b_32", "vit_l_14_336"):
         config = CLIPConfig.preset(name)
-        state = nnx.state(nnx.eval_shape(lambda config=config: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)
-        ours = {dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+        ours = {dotted(path): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(blueprint(config)[1])}
         for pieces in (dict(openai.hugging_face(config)), dict(openai.openai(config))):
             assert pieces.keys() == ours.keys()
         shapes = {piece.name: piece.shape for piece in dict(openai.openai(config)).values()}
