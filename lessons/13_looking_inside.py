@@ -119,7 +119,7 @@ for name in maps:
     if blind in table:
         line += "                  {:18.1%} |{:6.1%}".format(*(lesson.claim(f"{blind}: {key}", spread(blind, key)[0]) for key in ("named", "other")))
     print(line)
-lesson.answer(f"{lesson.results['gradient x input, random weights: named']:.0%}, about as before. It finds what stands out, whatever is asked.")
+lesson.answer(f"{lesson.results['gradient x input, random weights: named']:.0%}, about as when trained. It finds what stands out, whatever is asked.")
 
 # %% [markdown]
 # Half the points on the named thing sounds good, until the rest is found on the *other* thing. Attention cannot even be asked: no sentence enters it.

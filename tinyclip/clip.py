@@ -79,5 +79,8 @@ class CLIP(nnx.Module):
 
 @cache
 def blueprint(config: CLIPConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    """A model without its numbers: how it is built, and the shape of each parameter. Made once, for a large model takes a second. Lesson 18."""
+    """A model without its numbers: how it is built, and the shape of each parameter. Lesson 18.
+
+    Made once, since that takes a second for a large model: all callers share what is returned, and must not change it.
+    """
     return nnx.split(nnx.eval_shape(lambda: CLIP(config, rngs=nnx.Rngs(0))), nnx.Param)

@@ -1,4 +1,4 @@
-"""How XLA is asked to compile on a CPU: soon. A toy model waits longer for its compiler than for its first hundred steps.
+"""How XLA is asked to compile on a CPU: soon rather than perfectly.
 
 Nothing here changes what is computed, but for rounding. On a GPU or a TPU, XLA's own defaults stand. Lesson 10.
 """
@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
-# XLA's newer code generator for fused loops takes 1.8x as long to compile a train step as its older one, and makes none that is faster. But the
-# older one will go some day, and XLA refuses an option that it does not know: it is asked for of the versions that are known to have it.
+# XLA's newer code generator for fused loops takes much longer over a train step than its older one, and makes none that is faster: with what else
+# is asked below, 1.9x (`tinyclip bench --tricks`, "compiling_soon"). But the older one can copy a long chain of layers until memory is full (see
+# `world.draw.paint`), so it is not for every program; and it will go some day, and XLA refuses an option that it does not know.
 OLDER_LOOPS = {"xla_cpu_use_fusion_emitters": False}
 HAVE_OLDER_LOOPS = ((0, 8), (0, 11))  # jaxlib, from and to before
 

@@ -94,8 +94,10 @@ def align(
 def descend(
     loss: Callable[[nnx.State, Int[Array, ""]], Float[Array, ""]], params: nnx.State, run: TrainConfig
 ) -> tuple[nnx.State, Float[Array, "steps"]]:
-    """All steps of a small training in one scan, to be traced: the parameters after them, and each one's `loss(params, step)`,
-    in nats. Lesson 16."""
+    """All steps of a small training in one scan, to be traced: the parameters after them, and the loss of each, in nats. Lesson 16.
+
+    `loss` is a function of the parameters and the step's number, from 0.
+    """
     optimizer = make_optimizer(run)
 
     def step(state: tuple[nnx.State, Any], number: Int[Array, ""]) -> tuple[tuple[nnx.State, Any], Float[Array, ""]]:
