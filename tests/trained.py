@@ -40,20 +40,23 @@ def once(name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
     return out, printed
 
 
+KEPT = {  # what JAX is told, so that all that is compiled is kept for the session: name -> value here, JAX's own value
+    "jax_compilation_cache_dir": (str(home() / "compiled"), None),
+    "jax_persistent_cache_min_compile_time_secs": (0.0, 1.0),
+    "jax_persistent_cache_min_entry_size_bytes": (-1, 0),
+}
+COMPILED_ONCE = {name.upper(): str(value) for name, (value, _) in KEPT.items()}  # the same, in the environment of a program of its own
+
+
 @contextlib.contextmanager
 def compiled_once() -> Iterator[None]:
     """What is compiled here is kept for the session."""
-    settings = {  # name -> value here, JAX's own value
-        "jax_compilation_cache_dir": (str(home() / "compiled"), None),
-        "jax_persistent_cache_min_compile_time_secs": (0.0, 1.0),
-        "jax_persistent_cache_min_entry_size_bytes": (-1, 0),
-    }
-    for name, (value, _) in settings.items():
+    for name, (value, _) in KEPT.items():
         jax.config.update(name, value)
     try:
         yield
     finally:
-        for name, (_, value) in settings.items():
+        for name, (_, value) in KEPT.items():
             jax.config.update(name, value)
 
 
@@ -66,14 +69,6 @@ def quick() -> Iterator[None]:
         for patch in (*chunks, cached, compiled_once()):
             stack.enter_context(patch)
         yield
-
-
-# For a program of its own: there, too.
-COMPILED_ONCE = {
-    "JAX_COMPILATION_CACHE_DIR": str(home() / "compiled"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 
 
 def run(*args: object) -> tuple[int, str, str]:
