@@ -20,7 +20,7 @@ from tinyclip import explain
 lesson = Lesson("13")
 bundle = tinyclip.load("pairs")
 model, P, encode = bundle.model, bundle.config.image.patch, jax.jit(bundle.model.encode_image)
-B = 60 if lesson.fast else 250
+B = 60 if lesson.fast else 150
 asked = experiment.ask(bundle, B, seed=13)  # scenes of two things: a sentence names the first, in the next scene the second, and so on
 images, masks = asked.images, asked.named_mask
 lesson.shapes(pictures=asked.pictures, images=images, masks=masks)
