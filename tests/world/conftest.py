@@ -48,6 +48,19 @@ def program():
 
 
 @pytest.fixture(scope="session")
+def in_bulk():
+    """`in_bulk(name, scenes)`: pictures and masks at 24 px of any number of scenes, MANY at a time: no other program has to be compiled."""
+
+    def draw(name, scenes):
+        number = len(scenes.looks)
+        rows = np.minimum(np.arange(-(-number // MANY) * MANY), number - 1).reshape(-1, MANY)  # the last scene again and again, to the full
+        parts = [_program(name, 24)(type(scenes)(*(values[batch] for values in scenes))) for batch in rows]
+        return [np.concatenate(arrays)[:number] for arrays in zip(*parts, strict=True)]
+
+    return draw
+
+
+@pytest.fixture(scope="session")
 def caption():
     """`caption(name)`: the jitted captions of a world, for a key and SENTENCES meanings."""
     return _caption

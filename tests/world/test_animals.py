@@ -16,7 +16,7 @@ MIDDLE = np.array([40, 0, 128, 128, 128, 128, 90, 128])
 
 
 @pytest.fixture(scope="module")
-def everything(program):
+def everything(in_bulk):
     """All meanings with the same looks, as (animal, coat, action, place, ...); then 25 that face left and 25 with another ball."""
     sizes = (len(ANIMALS), len(COATS), len(ACTIONS), len(PLACES))
     every = np.array(list(product(*map(range, sizes))))
@@ -25,7 +25,7 @@ def everything(program):
     looks = np.tile(MIDDLE, (n + 50, 1))
     looks[n : n + 25, 1] = 255
     looks[n + 25 :, 7] = 129  # another ball
-    pictures, masks = map(np.asarray, program("animals", 24)(Scenes(meaning, looks)))
+    pictures, masks = in_bulk("animals", Scenes(meaning, looks))
     return pictures[:n].reshape(*sizes, 24, 24, 3), masks[:n].reshape(*sizes, 2, 24, 24), meaning[n:], pictures[n:], masks[n:]
 
 
