@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 13 · Looking inside
 #
-# *9 min to read, half a minute to run*
+# *9 min to read, a minute to run*
 #
 # **Question.** Which pixels made the model say "a red circle"? And how would we know that a map of them is right?
 #
