@@ -194,8 +194,8 @@ def test_the_captions_of_a_drawn_folder_are_true_of_its_pictures(monkeypatch):
     from tinyclip import commands
 
     drawn = []
-    real = commands.measure.draw_bytes
-    monkeypatch.setattr(commands.measure, "draw_bytes", lambda world, scenes, size: drawn.append(scenes) or real(world, scenes, size))
+    real = commands.measure.drawn
+    monkeypatch.setattr(commands.measure, "drawn", lambda world, scenes, size: drawn.append(scenes) or real(world, scenes, size))
     works("draw", "--world", "single", "--count", 40, "out", "--size", 16)
     world, entries = get_world("single"), [json.loads(line) for line in Path("out/metadata.jsonl").read_text().splitlines()]
     meanings = np.asarray(drawn[0].meaning)

@@ -21,6 +21,7 @@ from tinyclip.config import CLIPConfig, ImageConfig, TextConfig
 from tinyclip.folder import Folder
 from tinyclip.tokenizer import WordTokenizer
 from tinyclip.world import World, get_world
+from tinyclip.world.scene import Scenes
 
 
 def slow_recall(similarity, relevant, k):
@@ -398,16 +399,35 @@ def test_distinct_scenes_are_distinct_new_and_of_the_share_asked_for(name, held_
     assert {tuple(row) for row in scenes.meaning.tolist()} <= share, f"{name}: scenes should be {'held-out' if held_out else 'seen'} ones"
 
 
-def test_pictures_drawn_in_pieces_are_those_drawn_one_by_one():
+def test_pictures_drawn_in_pieces_are_those_drawn_one_by_one(monkeypatch):
+    monkeypatch.setattr(evaluate, "PIXELS", 50 * 16**2)
     world = get_world("sixteen")
     with quick():
-        scenes = world.sample(jax.random.key(0), 253, "test")
+        scenes = world.sample(jax.random.key(0), 53, "test")
         together = evaluate.draw_bytes(world, scenes, 16)
-        pick = jax.numpy.array([0, 3, 249, 250, 252])
+        pick = jax.numpy.array([0, 3, 49, 50, 52])
         some = np.asarray(world.draw(jax.tree.map(lambda x: x[pick], scenes), 16)[0])
-    assert together.shape == (253, 16, 16, 3) and together.dtype == np.uint8, f"want 253 pictures of bytes, got {together.shape}"
+    assert together.shape == (53, 16, 16, 3) and together.dtype == np.uint8, f"want 53 pictures of bytes, got {together.shape}"
     off = np.abs(together[np.asarray(pick)] - some * 255).max()
     assert off < 1.01, f"each picture should be its own scene, in bytes rounded to the nearest; the largest difference is {off}"
+
+
+@pytest.mark.parametrize(("size", "number", "pieces"), [(16, 300, [256, 44]), (512, 6, [4, 2]), (2048, 2, [1, 1])])
+def test_however_large_pictures_are_drawing_them_takes_no_more_memory(size, number, pieces, monkeypatch):
+    drawn = []
+
+    def draw(world, scenes, size):
+        drawn.append(len(scenes.meaning))
+        return np.zeros((len(scenes.meaning), size, size, 3), np.float32)
+
+    monkeypatch.setattr(evaluate, "_draw", draw)
+    world = get_world("sixteen")
+    scenes = Scenes(np.resize(world.seen, (number, 5)), np.zeros((number, world.looks), int))
+    got = [len(part) for part in evaluate.drawn(world, scenes, size)]
+    assert got == pieces, f"{number} pictures of {size} x {size} should come in pieces of {pieces}, but come in {got}"
+    assert len(set(drawn)) == 1, f"pieces of several shapes are as many programs to compile: {drawn}"
+    most = max(drawn) * size**2
+    assert most <= max(evaluate.PIXELS, size**2), f"{most:,} pixels of {size} x {size} are drawn at once, more than the {evaluate.PIXELS:,} of PIXELS"
 
 
 @dataclass(frozen=True)

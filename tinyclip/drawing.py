@@ -1,5 +1,6 @@
 """`tinyclip draw`: a sentence as a picture or as a sound, or many random scenes as a folder of captioned pictures."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,8 @@ def draw_folder(world: World, count: int, path: Path, size: int, seed: int) -> N
     key, speak = jax.random.split(jax.random.key(seed))
     scenes, tokenizer = world.sample(key, count), world.tokenizer()
     captions = [tokenizer.decode(row) for row in np.asarray(world.caption(speak, scenes.meaning).tokens)]
-    pictures = evaluate.draw_bytes(world, scenes, size)
-    write_folder(path, show.track(pictures, "writing pictures"), captions)
+    pictures = chain.from_iterable(evaluate.drawn(world, scenes, size))
+    write_folder(path, pictures, show.track(captions, "writing pictures"))
     show.result(f"{path}: {count} pictures with captions in {METADATA}")
 
 

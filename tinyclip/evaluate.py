@@ -4,6 +4,7 @@ The first half are measures on plain arrays; the second half puts a model throug
 combinations are always reported apart. Lesson 11; CLIP paper, sections 3.1 and 3.2.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from math import comb
 
@@ -18,6 +19,7 @@ from .world.scene import Scenes
 
 Similarity = Float[np.ndarray, "Q G"]  # of Q queries to G things in the gallery
 ROUNDING = 5e-7  # cosines in float32 that differ by less may be equal: which one comes out larger depends on the CPU
+PIXELS = 2**20  # drawn at once
 
 
 def recall_at_k(similarity: Similarity, relevant: Bool[np.ndarray, "Q G"], k: int) -> float:
@@ -110,14 +112,18 @@ def _draw(world: World, scenes: Scenes, size: int) -> Float[Array, "B S S 3"]:
     return world.draw(scenes, size)[0]
 
 
-def draw_bytes(world: World, scenes: Scenes, size: int) -> UInt8[np.ndarray, "B S S 3"]:
-    """Pictures as bytes, as they would come from a file; drawn in pieces of one shape."""
-    n, piece, parts = len(scenes.meaning), 250, []
+def drawn(world: World, scenes: Scenes, size: int) -> Iterator[UInt8[np.ndarray, "b S S 3"]]:
+    """Pictures as bytes, as they would come from a file; some at a time, in pieces of one shape that memory has room for whatever their size."""
+    n, piece = len(scenes.meaning), min(max(PIXELS // size**2, 1), 256)
     for start in range(0, n, piece):
         rows = np.minimum(np.arange(start, start + piece), n - 1)
         pictures = _draw(world, Scenes(np.asarray(scenes.meaning)[rows], np.asarray(scenes.looks)[rows]), size)
-        parts.append(np.asarray(pictures * 255 + 0.5).astype(np.uint8)[: n - start])
-    return np.concatenate(parts)
+        yield np.asarray(pictures * 255 + 0.5).astype(np.uint8)[: n - start]
+
+
+def draw_bytes(world: World, scenes: Scenes, size: int) -> UInt8[np.ndarray, "B S S 3"]:
+    """The pictures of all scenes, as bytes."""
+    return np.concatenate(list(drawn(world, scenes, size)))
 
 
 def zero_shot_world(bundle: Bundle, world: World, number: int = 2000, seed: int = 1) -> dict[str, float]:
