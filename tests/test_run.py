@@ -95,7 +95,14 @@ def test_a_second_ctrl_c_ends_at_once():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_resuming_with_other_settings_names_them_and_leaves_the_run_as_it_was():
+@pytest.fixture
+def nothing_is_compiled(monkeypatch):
+    """For mistakes that are to be told at once."""
+    world_run()  # which they are made about
+    monkeypatch.setattr(running, "initial_state", lambda *_: pytest.fail("a mistake should be told before XLA compiles anything, not seconds later"))
+
+
+def test_resuming_with_other_settings_names_them_and_leaves_the_run_as_it_was(nothing_is_compiled):
     out = world_run()
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     message = fails("train", "--out", out, "--resume", "--steps", 9, "--batch-size", 7, names=("train.steps", "train.batch_size", "9", "7"))
@@ -137,7 +144,7 @@ def test_resuming_with_a_broken_history_is_a_user_error(tmp_path):
         fails("train", "--out", tmp_path, "--resume", names=(tmp_path / "history.json",))
 
 
-def test_an_out_folder_that_holds_something_is_left_alone(tmp_path):
+def test_an_out_folder_that_holds_something_is_left_alone(tmp_path, nothing_is_compiled):
     before = sorted(p.name for p in world_run().iterdir())
     fails("train", *ARGS, "--out", world_run(), names=(world_run(), "already holds a run", "--resume"))
     (tmp_path / "mine").write_text("x")

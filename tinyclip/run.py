@@ -214,9 +214,9 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
 
     Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C.
     """
-    main, state = parallel.is_main(), jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
-    history = open_folder(plan, out, resume) if main else History()
-    checkpoints = Checkpoints(out) if main else None
+    main = parallel.is_main()
+    history = open_folder(plan, out, resume) if main else History()  # first: whoever made a mistake should not wait for XLA to be told
+    checkpoints, state = Checkpoints(out) if main else None, jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
     if resume:
         state = parallel.from_main(checkpoints.restore(state) if main else state)
         history.back_to(int(state.step))
