@@ -64,22 +64,23 @@ class Bundle:
     def embed_images(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B E"]:
         """Pictures to unit vectors, in batches. Lesson 00."""
         block = block_of(self.config.image.tokens * self.config.image.width)
-        return self._embed(lambda part: _encode_image(*nnx.split(self.model), part), images, block, self.preprocess)
+        return self._embed(_encode_image, images, block, self.preprocess)
 
     def embed_texts(self, sentences: Sequence[str]) -> Float[np.ndarray, "B E"]:
         """Sentences to unit vectors, in batches. Lesson 00. Raises `UserError` for what the tokenizer does not know."""
         block = block_of(self.config.text.context * self.config.text.width)
-        return self._embed(lambda part: _encode_text(*nnx.split(self.model), part), self.tokenizer(sentences), block)
+        return self._embed(_encode_text, self.tokenizer(sentences), block)
 
     def _embed(
-        self, encode: Callable[[Any], Array], rows: Any, size: int, prepare: Callable[[Any], Any] = lambda rows: rows
+        self, encode: Callable[[nnx.GraphDef, nnx.State, Any], Array], rows: Any, size: int, prepare: Callable[[Any], Any] = lambda rows: rows
     ) -> Float[np.ndarray, "B E"]:
         """In blocks of one shape, the last filled up by repeating its first row: one compilation serves every number of rows."""
-        parts = [np.zeros((0, self.config.embed), np.float32)]
+        model, parts = nnx.split(self.model), [np.zeros((0, self.config.embed), np.float32)]
         for start in range(0, len(rows), size):
             block = prepare(rows[start : start + size])
             missing = size - len(block) if len(rows) > 1 else 0
-            parts.append(np.asarray(encode(np.concatenate([block, np.repeat(block[:1], missing, axis=0)])), np.float32)[: len(block)])
+            full = np.concatenate([block, np.repeat(block[:1], missing, axis=0)])
+            parts.append(np.asarray(encode(*model, full), np.float32)[: len(block)])
         return np.concatenate(parts)
 
 

@@ -58,9 +58,9 @@ def pair_swaps(meaning: Int[Array | np.ndarray, "*B 7"]) -> Int[Array, "*B 3 7"]
     return jnp.asarray(meaning)[..., orders]
 
 
+@jax.jit
 def turn_round(meaning: Int[Array | np.ndarray, "*B 7"]) -> Int[Array, "*B 7"]:
     """The same scene read from its other thing: "A left of B" is "B right of A"."""
-    meaning = jnp.asarray(meaning)
     relation = meaning[..., 3:4]
     converse = jnp.where(relation < 0, relation, relation ^ 1)
     return jnp.concatenate([meaning[..., 4:], converse, meaning[..., :3]], axis=-1)

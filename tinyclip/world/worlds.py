@@ -5,7 +5,7 @@ Everything outside this package knows a world only through `World`: sample scene
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,7 @@ class World:
     def table(self) -> GrammarTable:
         return _table(self)
 
+    @partial(jax.jit, static_argnames=("self", "number", "split", "held_out"))  # one program, not one for every operation
     def sample(self, key: Array, number: int, split: str = "train", held_out: bool = False) -> Scenes:
         """`number` random scenes: meanings drawn evenly from the seen (or the held-out) ones, looks from a split's share."""
         meanings = jnp.asarray(self.held_out if held_out else self.seen, jnp.int32)
