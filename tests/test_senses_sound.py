@@ -6,7 +6,6 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-import scipy.signal
 from helpers import check, raises_one_sentence, seeded
 
 from tinyclip.errors import UserError
@@ -57,6 +56,8 @@ def test_mel_filters_are_triangles_that_share_every_frequency_out():
 
 
 def test_log_mel_agrees_with_scipy():
+    import scipy.signal  # two seconds, which only the worker that needs it should wait
+
     waves = seeded(1).normal(size=(3, 1500))
     _, _, spectrum = scipy.signal.stft(
         waves, sound.RATE, "hann", sound.FRAME, sound.FRAME - sound.HOP, boundary=None, padded=False, scaling="spectrum"

@@ -58,18 +58,15 @@ def case(name: str, *args: Any, forward: Callable, backward: Callable, twin: Cal
 
 def module(make: Callable[[nnx.Rngs], Any]) -> tuple[Any, Callable]:
     """Random parameters, and a function of (method, parameters, arguments) that runs the Flax module with them."""
-
-    def fresh() -> Any:
-        return make(nnx.Rngs(0))
-
-    graphdef, state = nnx.split(nnx.eval_shape(fresh))
+    model = randomised(lambda: make(nnx.Rngs(0)))
+    graphdef, state = nnx.split(model)
 
     def run(params: Any, *args: Any, method: str = "__call__") -> Any:
         own = jax.tree.map(lambda leaf: leaf, state)
         nnx.replace_by_pure_dict(own, params)
         return getattr(nnx.merge(graphdef, own), method)(*args)
 
-    return by_hand.parameters(randomised(fresh), np.float64), run
+    return by_hand.parameters(model, np.float64), run
 
 
 def known(booleans: Any) -> Any:

@@ -6,6 +6,7 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
+from trained import compiled_once
 
 from tinyclip.world import get_world
 
@@ -37,7 +38,8 @@ def _drawn(name, size):
     scenes = get_world(name).sample(jax.random.key(11), MANY)
     if size != 24:
         scenes = type(scenes)(scenes.meaning[:FEW], scenes.looks[:FEW])
-    pictures, masks = _program(name, size)(scenes)
+    with compiled_once():
+        pictures, masks = _program(name, size)(scenes)
     return tuple(np.asarray(v) for v in (*scenes, pictures, masks))
 
 
@@ -54,7 +56,8 @@ def in_bulk():
     def draw(name, scenes):
         number = len(scenes.looks)
         rows = np.minimum(np.arange(-(-number // MANY) * MANY), number - 1).reshape(-1, MANY)  # the last scene again and again, to the full
-        parts = [_program(name, 24)(type(scenes)(*(values[batch] for values in scenes))) for batch in rows]
+        with compiled_once():
+            parts = [_program(name, 24)(type(scenes)(*(values[batch] for values in scenes))) for batch in rows]
         return [np.concatenate(arrays)[:number] for arrays in zip(*parts, strict=True)]
 
     return draw
