@@ -57,12 +57,9 @@ class World:
     def table(self) -> GrammarTable:
         return _table(self)
 
-    @partial(jax.jit, static_argnames=("self", "number", "split", "held_out"))  # one program, not one for every operation
     def sample(self, key: Array, number: int, split: str = "train", held_out: bool = False) -> Scenes:
         """`number` random scenes: meanings drawn evenly from the seen (or the held-out) ones, looks from a split's share."""
-        meanings = jnp.asarray(self.held_out if held_out else self.seen, jnp.int32)
-        row, looks = jax.random.split(key)
-        return self.dress(looks, meanings[jax.random.randint(row, (number,), 0, len(meanings))], split)
+        return _sample(self, key, np.asarray(self.held_out if held_out else self.seen, np.int32), number, split)
 
     def dress(self, key: Array, meaning: Int[Array | np.ndarray, "B F"], split: str = "test") -> Scenes:
         """Scenes with these meanings and random looks."""
@@ -114,6 +111,12 @@ class World:
         agree = ((every == said) | (said == ANY)).sum(1)
         best = every[np.flatnonzero(agree == agree.max())]
         return np.where(said == ANY, best[np.random.default_rng(seed).integers(len(best))], said)
+
+
+@partial(jax.jit, static_argnames=("world", "number", "split"))  # op by op, every new number of scenes would be a dozen programs to compile
+def _sample(world: World, key: Array, meanings: Int[Array, "M F"], number: int, split: str) -> Scenes:
+    row, looks = jax.random.split(key)
+    return world.dress(looks, meanings[jax.random.randint(row, (number,), 0, len(meanings))], split)
 
 
 @cache
