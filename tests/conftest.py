@@ -1,6 +1,7 @@
 """Every annotation of tinyclip is checked at run time in the tests: shapes and types, by jaxtyping and beartype."""
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 
+gc.set_threshold(100_000, 50, 50)  # tracing makes many objects and little garbage: looking for it took 3 % of the tests' time
 jax.config.update("jax_num_cpu_devices", 8)  # pretended, for what runs on many devices; everything else stays on the first of them
 
 if "TINYCLIP_TESTS" not in os.environ:  # one folder for the session, which its workers inherit: what one has trained or compiled, all have
