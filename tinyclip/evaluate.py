@@ -19,7 +19,7 @@ from .world.scene import Scenes
 
 Similarity = Float[np.ndarray, "Q G"]  # of Q queries to G things in the gallery
 ROUNDING = 5e-7  # cosines in float32 that differ by less may be equal: which one comes out larger depends on the CPU
-PIXELS = 2**20  # drawn at once
+PIXELS = 2**20  # drawn at once: 64 pictures of 128 x 128, or one of 1024 x 1024; a larger picture is drawn alone
 
 
 def recall_at_k(similarity: Similarity, relevant: Bool[np.ndarray, "Q G"], k: int) -> float:

@@ -215,7 +215,7 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
     Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C.
     """
     main = parallel.is_main()
-    history = open_folder(plan, out, resume) if main else History()  # first: whoever made a mistake should not wait for XLA to be told
+    history = open_folder(plan, out, resume) if main else History()  # before XLA compiles: a mistake is told at once
     checkpoints, state = Checkpoints(out) if main else None, jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
     if resume:
         state = parallel.from_main(checkpoints.restore(state) if main else state)
