@@ -131,6 +131,23 @@ def test_there_must_be_a_run_to_resume(tmp_path, monkeypatch):
     fails("train", "--out", tmp_path / "bare", "--resume", names=("no checkpoint", tmp_path / "bare"))
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_is_started_again(tmp_path, monkeypatch):
+    pretend(monkeypatch, [False, True])
+    assert run("train", *ARGS, "--out", tmp_path / "nan")[0] == 2, "a loss that is not finite should end the run"
+    (tmp_path / "nan" / "checkpoints" / "2.orbax-checkpoint-tmp").mkdir()  # as if it had been killed while it wrote its first
+    (tmp_path / "nan" / "history.json").write_text("{}")
+    fails("train", "--out", tmp_path / "nan", "--resume", names=("no checkpoint", tmp_path / "nan", "without --resume"))
+    pretend(monkeypatch, [True, True], [True, True])
+    works("train", *ARGS, "--out", tmp_path / "nan")
+    assert (tmp_path / "nan" / WEIGHTS).is_file(), "a folder in which a run ended before it saved anything should be free for the next"
+
+
+def test_settings_that_are_not_a_runs_are_left_alone(tmp_path, nothing_is_compiled):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    fails("train", *ARGS, "--out", tmp_path, names=(tmp_path, "choose another --out"))
+    assert (tmp_path / "config.json").read_text() == '{"model_type": "clip"}', "somebody else's config.json should be as it was"
+
+
 def test_resuming_with_a_broken_config_is_a_user_error(tmp_path):
     for name, text in (("config.json", "{"), ("config.json", "[1]"), ("config.json", '{"format": "tinyclip", "train": {"colour": 3}}')):
         (tmp_path / name).write_text(text)
@@ -139,6 +156,7 @@ def test_resuming_with_a_broken_config_is_a_user_error(tmp_path):
 
 def test_resuming_with_a_broken_history_is_a_user_error(tmp_path):
     (tmp_path / "config.json").write_bytes((world_run() / "config.json").read_bytes())
+    (tmp_path / "checkpoints" / str(STEPS)).mkdir(parents=True)
     for text in ("{", "[1]", '{"colour": 3}'):
         (tmp_path / "history.json").write_text(text)
         fails("train", "--out", tmp_path, "--resume", names=(tmp_path / "history.json",))

@@ -233,6 +233,8 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
     """Make the run's folder with its `config.json`, or check that it holds this run. Raises `UserError` if it cannot be had."""
     history = History()
     if resume:
+        if out.is_dir() and _only_begun(out):
+            raise UserError(f"{out} holds no checkpoint to resume from, since the run ended before its first: start it again without --resume.")
         different = differences({key: value for key, value in read_json(out / CONFIG).items() if key != "format"}, plan.settings)
         if different:
             raise UserError(f"{out} cannot be resumed with other settings ({'; '.join(different)}): leave these out, or choose another --out.")
@@ -240,7 +242,7 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
             history = History(**read_json(out / HISTORY))
         except TypeError:
             raise UserError(f"{out / HISTORY} is damaged: it does not hold a run's history.") from None
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not (out.is_dir() and (_only_begun(out) or not any(out.iterdir()))):
         what = "already holds a run: continue it with --resume, or" if (out / CONFIG).is_file() else "is not an empty folder:"
         raise UserError(f"{out} {what} choose another --out.")
     try:
@@ -249,6 +251,13 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
         raise UserError(f"could not make the folder {out}: {error.strerror}.") from None
     write_atomically(out / CONFIG, json.dumps({"format": "tinyclip"} | plan.settings, indent=1) + "\n")
     return history
+
+
+def _only_begun(out: Path) -> bool:
+    """Whether a run ended here before its first checkpoint: nothing is lost when another takes its place."""
+    names = {path.name for path in out.iterdir()}
+    saved = any(path.name.isdigit() for path in (out / FOLDER).glob("*"))  # Orbax gives a checkpoint its number when it is whole
+    return CONFIG in names <= {CONFIG, HISTORY, FOLDER} and not saved and read_json(out / CONFIG).get("format") == "tinyclip"
 
 
 def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, history: History) -> State:
@@ -271,8 +280,8 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, 
                 )  # fmt: skip
             first, stop = False, parallel.anyone(interrupt.asked) and step < run.steps
             if checkpoints and (stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY):
+                write_atomically(out / HISTORY, json.dumps(dataclasses.asdict(history)) + "\n")  # first: what is ahead of a checkpoint is forgotten
                 checkpoints.save(state)
-                write_atomically(out / HISTORY, json.dumps(dataclasses.asdict(history)) + "\n")
                 saved = time.monotonic()
             if stop:
                 raise KeyboardInterrupt(f"stopped and saved at step {step}; continue with: tinyclip train --out {out} --resume")
