@@ -13,6 +13,7 @@ from trained import ARGS, BATCH, STEPS, fails, folder_of_pictures, quick, run, w
 
 from tinyclip import run as running
 from tinyclip import show
+from tinyclip.checkpoint import Checkpoints
 from tinyclip.cli import Train
 from tinyclip.config import TrainConfig
 from tinyclip.errors import UserError
@@ -131,21 +132,36 @@ def test_there_must_be_a_run_to_resume(tmp_path, monkeypatch):
     fails("train", "--out", tmp_path / "bare", "--resume", names=("no checkpoint", tmp_path / "bare"))
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_is_started_again(tmp_path, monkeypatch):
+def test_a_run_that_ends_before_its_first_checkpoint_takes_its_folder_back(tmp_path, monkeypatch):
+    out = tmp_path / "nan"
     pretend(monkeypatch, [False, True])
-    assert run("train", *ARGS, "--out", tmp_path / "nan")[0] == 2, "a loss that is not finite should end the run"
-    (tmp_path / "nan" / "checkpoints" / "2.orbax-checkpoint-tmp").mkdir()  # as if it had been killed while it wrote its first
-    (tmp_path / "nan" / "history.json").write_text("{}")
-    fails("train", "--out", tmp_path / "nan", "--resume", names=("no checkpoint", tmp_path / "nan", "without --resume"))
+    assert run("train", *ARGS, "--out", out)[0] == 2, "a loss that is not finite should end the run"
+    assert not out.exists(), "nothing of it can be resumed: its folder should be free for the next"
     pretend(monkeypatch, [True, True], [True, True])
-    works("train", *ARGS, "--out", tmp_path / "nan")
-    assert (tmp_path / "nan" / WEIGHTS).is_file(), "a folder in which a run ended before it saved anything should be free for the next"
+    works("train", *ARGS, "--out", out)
 
 
-def test_settings_that_are_not_a_runs_are_left_alone(tmp_path, nothing_is_compiled):
-    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-    fails("train", *ARGS, "--out", tmp_path, names=(tmp_path, "choose another --out"))
-    assert (tmp_path / "config.json").read_text() == '{"model_type": "clip"}', "somebody else's config.json should be as it was"
+def test_a_run_that_has_no_checkpoint_yet_is_left_alone(tmp_path, nothing_is_compiled):
+    (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp").mkdir(parents=True)  # being written, or its writer was killed
+    (tmp_path / "config.json").write_bytes((world_run() / "config.json").read_bytes())
+    fails("train", *ARGS, "--out", tmp_path, names=(tmp_path, "already holds a run"))
+    fails("train", "--out", tmp_path, "--resume", names=(tmp_path, "no checkpoint", "another --out"))
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints", "config.json"}, "it may be training still: nothing of it may be removed"
+
+
+def test_killed_just_after_its_first_checkpoint_a_run_can_be_resumed(tmp_path, monkeypatch):
+    save = Checkpoints.save
+
+    def killed(checkpoints, state):
+        save(checkpoints, state)
+        raise KeyboardInterrupt
+
+    pretend(monkeypatch, [True, True], [True, True])
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed)
+        assert run("train", *ARGS, "--out", tmp_path / "killed")[0] == 130, "this run should have been killed"
+    pretend(monkeypatch)
+    works("train", "--out", tmp_path / "killed", "--resume")
 
 
 def test_resuming_with_a_broken_config_is_a_user_error(tmp_path):

@@ -17,6 +17,11 @@ from .train import State
 FOLDER = "checkpoints"
 
 
+def any_saved(run: Path) -> bool:
+    """Whether the run's folder holds a checkpoint, without importing Orbax, which gives one its number for a name when it is whole."""
+    return any(path.name.isdigit() for path in (run / FOLDER).glob("*"))
+
+
 class Checkpoints:
     """The checkpoints of one run's folder. A checkpoint that was being written when the machine stopped is not seen again."""
 

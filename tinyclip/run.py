@@ -2,9 +2,11 @@
 and Ctrl-C. The loop itself is `train.py` and knows of none of this.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
+import shutil
 import signal
 import time
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from jax.sharding import Mesh
 
 from . import evaluate, parallel, show
 from .bundle import CONFIG, HISTORY, Bundle, read_json, save_bundle, write_atomically
-from .checkpoint import FOLDER, Checkpoints
+from .checkpoint import FOLDER, Checkpoints, any_saved
 from .config import RECIPES, CLIPConfig, TrainConfig
 from .data import FolderSource, Source, WorldSource
 from .errors import UserError
@@ -212,16 +214,22 @@ class Interrupt:
 def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
     """Train into a folder; of several processes all train, but only the main one looks, writes, and returns the model.
 
-    Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C.
+    Raises `UserError` for a folder that holds another run, `KeyboardInterrupt` after saving on Ctrl-C. What ends before its first checkpoint
+    leaves nothing behind.
     """
     main = parallel.is_main()
     history = open_folder(plan, out, resume) if main else History()  # before XLA compiles: a mistake is told at once
-    checkpoints, state = Checkpoints(out) if main else None, jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
-    if resume:
-        state = parallel.from_main(checkpoints.restore(state) if main else state)
-        history.back_to(int(state.step))
-        show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
-    state = _loop(plan, out, checkpoints, jax.device_put(state, parallel.everywhere(plan.mesh)), history)
+    try:
+        checkpoints, state = Checkpoints(out) if main else None, jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
+        if resume:
+            state = parallel.from_main(checkpoints.restore(state) if main else state)
+            history.back_to(int(state.step))
+            show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
+        state = _loop(plan, out, checkpoints, jax.device_put(state, parallel.everywhere(plan.mesh)), history)
+    except BaseException:  # Ctrl-C, too
+        if main and not resume and not any_saved(out):
+            _take_back(out)
+        raise
     if not main:
         return None
     bundle = Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer, out.name, plan.trained_on, dataclasses.asdict(history))
@@ -233,8 +241,8 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
     """Make the run's folder with its `config.json`, or check that it holds this run. Raises `UserError` if it cannot be had."""
     history = History()
     if resume:
-        if out.is_dir() and _only_begun(out):
-            raise UserError(f"{out} holds no checkpoint to resume from, since the run ended before its first: start it again without --resume.")
+        if (out / CONFIG).is_file() and not any_saved(out):
+            raise UserError(f"{out} holds no checkpoint to resume from: start the run again with another --out.")
         different = differences({key: value for key, value in read_json(out / CONFIG).items() if key != "format"}, plan.settings)
         if different:
             raise UserError(f"{out} cannot be resumed with other settings ({'; '.join(different)}): leave these out, or choose another --out.")
@@ -242,7 +250,7 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
             history = History(**read_json(out / HISTORY))
         except TypeError:
             raise UserError(f"{out / HISTORY} is damaged: it does not hold a run's history.") from None
-    elif out.exists() and not (out.is_dir() and (_only_begun(out) or not any(out.iterdir()))):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "already holds a run: continue it with --resume, or" if (out / CONFIG).is_file() else "is not an empty folder:"
         raise UserError(f"{out} {what} choose another --out.")
     try:
@@ -253,11 +261,13 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
     return history
 
 
-def _only_begun(out: Path) -> bool:
-    """Whether a run ended here before its first checkpoint: nothing is lost when another takes its place."""
-    names = {path.name for path in out.iterdir()}
-    saved = any(path.name.isdigit() for path in (out / FOLDER).glob("*"))  # Orbax gives a checkpoint its number when it is whole
-    return CONFIG in names <= {CONFIG, HISTORY, FOLDER} and not saved and read_json(out / CONFIG).get("format") == "tinyclip"
+def _take_back(out: Path) -> None:
+    """Remove what a run wrote into its new folder before its first checkpoint: it cannot be resumed, and would be in the way of the next."""
+    for name in (CONFIG, HISTORY):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        out.rmdir()
 
 
 def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, history: History) -> State:
