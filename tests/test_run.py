@@ -100,7 +100,8 @@ def test_a_second_ctrl_c_ends_at_once():
 def nothing_is_compiled(monkeypatch):
     """For mistakes that are to be told at once."""
     world_run()  # which they are made about
-    monkeypatch.setattr(running, "initial_state", lambda *_: pytest.fail("a mistake should be told before XLA compiles anything, not seconds later"))
+    for compiling in ("initial_state", "train"):
+        monkeypatch.setattr(running, compiling, lambda *_: pytest.fail("a mistake should be told before XLA compiles anything, not seconds later"))
 
 
 def test_resuming_with_other_settings_names_them_and_leaves_the_run_as_it_was(nothing_is_compiled):
@@ -195,7 +196,7 @@ def pretend(monkeypatch, *finite):
     def chunks(model, run, source, state, mesh):
         for number, chunk in enumerate(finite, 1):
             numbers = np.ones(2, np.float32)
-            state = state._replace(step=jnp.asarray(2 * number, jnp.int32))
+            state = (state or running.initial_state(model, run, mesh))._replace(step=jnp.asarray(2 * number, jnp.int32))
             yield Report(state, Measures(numbers, numbers, numbers, numbers, np.array(chunk)), 0.1)
 
     monkeypatch.setattr(running, "train", chunks)

@@ -1,6 +1,7 @@
 """The training step and its loop: what one update does, and that runs repeat, resume and skip as promised."""
 
 import math
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -102,10 +103,25 @@ def batch():
 
 
 @pytest.fixture(scope="module")
-def base():
+def compiled():
+    """For `base`: the names of the programs that XLA compiles, or finds compiled, each with its thread."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def base(compiled):
     """A whole run of 12 steps in chunks of 5, and the source that counts."""
+
+    def note(event, seconds, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append((about["fun_name"], threading.current_thread()))
+
     source = Toy()
-    return run_small(RUN, source), source
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        return run_small(RUN, source), source
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 # Which parameters decay
@@ -370,11 +386,14 @@ def test_reports_come_after_every_chunk_with_one_number_a_step(base):
         assert report.measures.finite.all() and report.seconds > 0, "train: finite should be True and seconds positive in an ordinary chunk"
 
 
-def test_the_step_is_compiled_once_a_chunk_length(base):
+def test_the_step_is_compiled_once_a_chunk_length(base, compiled):
     _, source = base
     assert source.traces <= 2, (
         f"train: 3 chunks of two lengths traced the batch {source.traces} times: is the chunk jitted anew every time?"
     )
+    threads = [thread for name, thread in compiled if name == "jit(<lambda>)"]
+    assert len(threads) == 2, f"train: chunks of two lengths were compiled {len(threads)} times: is what compiled beside the initialisation used?"
+    assert threads[0] is not threading.main_thread(), "train: the first chunk should compile beside the initialisation, in a thread of its own"
 
 
 def test_the_same_seed_twice_is_the_same_bit_for_bit(base):

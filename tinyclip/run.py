@@ -220,12 +220,14 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
     main = parallel.is_main()
     history = open_folder(plan, out, resume) if main else History()  # before XLA compiles: a mistake is told at once
     try:
-        checkpoints, state = Checkpoints(out) if main else None, jax.device_get(initial_state(plan.model, plan.run, plan.mesh))
+        checkpoints, state = Checkpoints(out) if main else None, None
         if resume:
-            state = parallel.from_main(checkpoints.restore(state) if main else state)
+            like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: initial_state(plan.model, plan.run)))
+            state = parallel.from_main(checkpoints.restore(like) if main else like)
             history.back_to(int(state.step))
             show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
-        state = _loop(plan, out, checkpoints, jax.device_put(state, parallel.everywhere(plan.mesh)), history)
+            state = jax.device_put(state, parallel.everywhere(plan.mesh))
+        state = _loop(plan, out, checkpoints, state, history)
     except BaseException:  # Ctrl-C, too
         if main and not resume and not any_saved(out):
             _take_back(out)
@@ -270,10 +272,10 @@ def _take_back(out: Path) -> None:
         out.rmdir()
 
 
-def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State, history: History) -> State:
+def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State | None, history: History) -> State:
     """The chunks, and what happens between them; without `checkpoints`, as in all processes but the main one, nothing is looked at or written."""
     run, watch, saved, first = plan.run, None, time.monotonic(), True
-    with Interrupt() as interrupt, show.Progress(run.steps, int(state.step)) as progress:
+    with Interrupt() as interrupt, show.Progress(run.steps, int(state.step) if state else 0) as progress:
         for report in train(plan.model, run, plan.source, state, plan.mesh):
             state, measures, step = report.state, report.measures, int(report.state.step)
             if not measures.finite.all():

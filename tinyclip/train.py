@@ -8,6 +8,7 @@ CLIP paper, section 2.5. Lesson 10.
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -74,8 +75,11 @@ def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
     )
 
 
-def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None) -> State:
-    """Fresh parameters and optimiser, everywhere on the mesh. Under one jit, compiled in a hurry since it runs once: op by op it takes seconds."""
+def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None, meanwhile: Callable[[State], Any] | None = None) -> State:
+    """Fresh parameters and optimiser, everywhere on the mesh. Under one jit, compiled in a hurry since it runs once: op by op it takes seconds.
+
+    While XLA compiles it, `meanwhile` is called in a thread, with a state of mere shapes.
+    """
 
     def init(key: Array) -> State:
         params = nnx.state(CLIP(model, rngs=nnx.Rngs(key)), nnx.Param)
@@ -83,7 +87,12 @@ def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None)
 
     key = jax.random.key(run.seed)
     options = None if isinstance(key, jax.core.Tracer) else on_cpu(0)  # inside another program, as of `jax.eval_shape`, there can be none
-    return jax.jit(init, out_shardings=mesh and everywhere(mesh), compiler_options=options)(key)
+    compiled = jax.jit(init, out_shardings=mesh and everywhere(mesh), compiler_options=options)
+    if meanwhile is None:
+        return compiled(key)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(meanwhile, compiled.eval_shape(key))
+        return compiled(key)
 
 
 def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
@@ -165,7 +174,10 @@ def train(config: CLIPConfig, run: TrainConfig, source: Source, state: State | N
     """
     step = make_step(config, run)
     run_chunk = many_steps(lambda state, x: step(state, source.batch(x)), mesh)
-    state = initial_state(config, run, mesh) if state is None else state
+    if state is None:
+        inputs = source.inputs(0, min(run.chunk, run.steps))
+        # Compiled beside the initialisation, it need not be compiled again below: a second off the start.
+        state = initial_state(config, run, mesh, meanwhile=lambda shapes: run_chunk.lower(shapes, inputs).compile())
     start = int(state.step)
     while start < run.steps:
         stop = min((start // run.chunk + 1) * run.chunk, run.steps)
