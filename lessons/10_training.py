@@ -157,7 +157,7 @@ lesson.claim("first loss", float(chunks[0].loss[0]))
 lesson.claim("last loss above its floor", float(np.mean(now.loss[-25:] - now.floor[-25:])))
 lesson.claim("logit scale after", float(now.logit_scale[-1]))
 lesson.show(train.make_step, by_hand.train_step, Checkpoints, train.train, WorldSource, plots.training_curve)
-lesson.show(compiling.on_cpu, compiling.soon)
+lesson.show(compiling.on_cpu, compiling.soon, compiling.products_apart)
 
 # %%
 figure = lesson.new_figure(7.6, 2.4)

@@ -152,7 +152,7 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
         every_shape = drawing_rate("pairs")
     return {
         f"{run.chunk}_steps_a_call": (usual / training_rate(config, run, 1), "x"),
-        "whole_weight_gradients": (usual / halved, "x"),
+        "one_product_a_core": (usual / halved, "x"),
         "compiling_soon": (thorough_wait / usual_wait, "x"),
         "running_what_compiled_soon": (usual / thorough, "x"),
         "flat_matrix_products": (usual / unflattened, "x"),

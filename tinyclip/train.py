@@ -5,7 +5,6 @@ on it. The step is a pure function of (state, batch); `many_steps` makes one pro
 CLIP paper, section 2.5. Lesson 10.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from .clip import CLIP, blueprint
-from .compiling import on_cpu
+from .compiling import on_cpu, products_apart
 from .config import CLIPConfig, TrainConfig
 from .data import Batch, Source
 from .large_batch import in_pieces
@@ -152,15 +151,14 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
 def many_steps(step: Callable[[State, Any], tuple[State, Measures]], mesh: Mesh | None = None) -> Callable[[State, Any], tuple[State, Measures]]:
     """One program that does a step for each of its inputs; the state it is given is consumed.
 
-    XLA:CPU allocates (and the kernel zeroes) a step's temporaries once a call: 20 steps a call make a small CLIP 1.5x as fast. Two cores had
-    rather do one weight gradient each than halves of two: 1.04x (`tinyclip bench --tricks`).
+    XLA:CPU allocates (and the kernel zeroes) a step's temporaries once a call: 20 steps a call make a small CLIP 1.5x as fast
+    (`tinyclip bench --tricks`).
     """
-    few_cores = {"xla_cpu_multi_thread_eigen": False} if (os.cpu_count() or 1) <= 2 else {}
     return jax.jit(
         lambda state, inputs: jax.lax.scan(step, state, inputs),
         donate_argnums=0,
         out_shardings=mesh and everywhere(mesh),
-        compiler_options=on_cpu(1, **few_cores),
+        compiler_options=on_cpu(1, **products_apart()),
     )
 
 
