@@ -17,7 +17,8 @@ OLDER_LOOPS = {"xla_cpu_use_fusion_emitters": False}
 HAVE_OLDER_LOOPS = ((0, 8), (0, 11))  # jaxlib, from and to before
 
 # Two cores had rather do one matrix product each than halves of two: 1.08x (`tinyclip bench --tricks`, "one_product_a_core"). Eigen can be told to
-# keep a product to one thread. YNNPACK cannot, so all of them are left to Eigen, and only sums, at which it is quick, to YNNPACK.
+# keep a product to one thread. YNNPACK cannot, so all of them are left to Eigen, and only sums, at which it is quick, to YNNPACK; that takes half a
+# second more to compile.
 ONE_PRODUCT_A_CORE = {"xla_cpu_multi_thread_eigen": False}
 ONLY_SUMS_TO_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 HAVE_YNNPACK = ((0, 10), (0, 11))
@@ -36,7 +37,7 @@ def soon(level: int) -> dict[str, Any]:
 
 
 def products_apart() -> dict[str, Any]:
-    """XLA's options for a program of many matrix products, where there are only two cores. Lesson 10."""
+    """XLA's options for a program of many matrix products, where there are two cores at most; else none. Lesson 10."""
     return ONE_PRODUCT_A_CORE | known(ONLY_SUMS_TO_YNNPACK, HAVE_YNNPACK) if (os.cpu_count() or 1) <= 2 else {}
 
 

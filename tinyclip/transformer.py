@@ -48,7 +48,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
 
     def __call__(self, x: Float[Array, "*B i"]) -> Float[Array, "*B o"]:
-        # One flat matrix product: the gradient of W is then a plain 2-D product too, 1.2x the training speed on a CPU.
+        # One flat matrix product: the gradient of W is then a plain 2-D product too, 1.1 to 1.2x the training speed on a CPU.
         flat = x.reshape(-1, x.shape[-1]) @ self.kernel[...].astype(x.dtype)  # (B·T, o)
         y = flat.reshape(*x.shape[:-1], flat.shape[-1])  # (B, T, o)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
@@ -148,7 +148,7 @@ class Block(nnx.Module):
         """The new tokens and the attention weights.
 
         `rows` picks the tokens to compute; they look at all of them. A tower is read off at one token, so its last block needs only that row:
-        exact, and 1.6x the training speed of a small CLIP (`tinyclip bench --tricks`). Without `rows`, R = T.
+        exact, and 1.5 to 1.6x the training speed of a small CLIP (`tinyclip bench --tricks`). Without `rows`, R = T.
         """
         tokens = self.norm_1(x)
         if rows is None:
