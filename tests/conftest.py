@@ -23,7 +23,15 @@ if "TINYCLIP_CHECK" not in os.environ:  # in the check of an exercise the hook's
 
     install_import_hook("tinyclip", "beartype.beartype")
 
-if "XLA_FLAGS" not in os.environ and not any("slow" in argument for argument in sys.argv):
+if os.environ["JAX_PLATFORMS"] != "cpu":  # a card, which several workers and their programs share
+    for name, value in {
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # or each takes three quarters of its memory
+        "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",  # or gradients are added up in any order
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # or float32 products are rounded to ten bits of mantissa (TF32)
+    }.items():
+        os.environ.setdefault(name, value)
+    jax.config.update("jax_default_matmul_precision", os.environ["JAX_DEFAULT_MATMUL_PRECISION"])
+elif "XLA_FLAGS" not in os.environ and not any("slow" in argument for argument in sys.argv):
     from tinyclip.compiling import soon
 
     # The fast tests compile a thousand little programs and run each once: let XLA compile quickly rather than well.

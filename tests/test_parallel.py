@@ -214,7 +214,9 @@ def test_each_device_draws_and_holds_only_its_own_rows():
         assert rows == {len(leaf) // 8}, f"{name}: each of 8 devices should hold an eighth of the {len(leaf)} rows, got {rows}"
 
 
-def test_all_devices_hold_all_of_the_state():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # under one jit, and op by op
+def test_all_devices_hold_all_of_the_state(monkeypatch, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     _, config, run = a_run()
     for leaf in jax.tree.leaves(initial_state(config, run, a_mesh(4))):
         assert leaf.sharding.is_fully_replicated and len(leaf.sharding.device_set) == 4, f"want the whole on each of 4 devices, got {leaf.sharding}"

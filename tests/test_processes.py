@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def start(*args) -> subprocess.Popen:
-    environment = os.environ | COMPILED_ONCE | {"PYTHONPATH": str(PROGRAM.parent.parent)}
+    environment = os.environ | COMPILED_ONCE | {"PYTHONPATH": str(PROGRAM.parent.parent), "JAX_PLATFORMS": "cpu"}  # which pretends eight devices
     return subprocess.Popen([sys.executable, PROGRAM, *map(str, args)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

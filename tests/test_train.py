@@ -364,6 +364,19 @@ def test_make_model_gives_the_model_with_these_parameters():
     assert not changed, f"make_model: {changed[0]} is not the given one"
 
 
+def test_op_by_op_for_a_card_the_first_parameters_are_the_same(monkeypatch):
+    monkeypatch.setattr("tinyclip.train.CLIP", Small)
+    want = leaves(initial_state(CONFIG, RUN).params)
+    compiled, usual = [], jax.jit
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "jit", lambda f, **about: usual(lambda key: compiled.append(key) or f(key), **about))
+    shapes = []
+    for name, leaf in leaves(initial_state(CONFIG, RUN, meanwhile=lambda state: shapes.append(state.step.shape)).params).items():
+        check(f"initial_state: {name}, made op by op", leaf, want[name], 1e-6)
+    assert shapes == [()], "initial_state: `meanwhile` should be called on a card, too, once"
+    assert len(compiled) == 1, "initial_state: on a card the whole should be traced for its shapes only, and not compiled as one program"
+
+
 def test_the_seed_decides_the_first_parameters(monkeypatch):
     monkeypatch.setattr("tinyclip.train.CLIP", Small)
     first, other = (leaves(initial_state(CONFIG, TrainConfig(seed=seed)).params) for seed in (0, 1))
