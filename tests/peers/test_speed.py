@@ -106,6 +106,7 @@ def test_jax_traces_exactly_these_products(config):
     assert traced_flops(jax.make_jaxpr(step)(state, batch).jaxpr) == step_flops(config, 6)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA does not see into the products that a card's library computes")
 def test_xla_counts_a_little_more():
     """XLA adds one FLOP for each element of each elementwise operation and reduction, the optimiser's too: a few percent at these widths."""
     config = CLIPConfig.preset("tiny", image={"depth": 2}, text={"depth": 1})
