@@ -7,7 +7,7 @@ import pytest
 from helpers import check, seeded
 
 from tinyclip.errors import UserError
-from tinyclip.world import WORLDS, get_world, read_anywhere
+from tinyclip.world import WORLDS, get_world, read_anywhere, worlds
 from tinyclip.world.caption import Grammar
 from tinyclip.world.scene import ANY
 from tinyclip.world.worlds import TURNED, World
@@ -180,6 +180,20 @@ def test_meanings_are_sampled_evenly_and_from_the_right_list():
         for f in range(5):
             values = set(rows[:, f].tolist())
             assert set(found[:, f].tolist()) == values, f"500 draws never meet {values - set(found[:, f].tolist())} of factor {f}"
+
+
+def test_few_scenes_are_the_first_of_many_and_need_no_program_of_their_own():
+    world, key = get_world("single"), jax.random.key(6)
+    many = world.sample(key, 40_000, "test")  # a program of its own, since it is more than are drawn anyhow
+    before = worlds._sample._cache_size()
+    for number in (1, 7, 500):
+        few, inside = world.sample(key, number, "test"), jax.jit(lambda key, number=number: world.sample(key, number, "test"))(key)
+        for name in ("meaning", "looks"):
+            first = np.asarray(getattr(many, name))[:number]
+            assert np.array_equal(getattr(few, name), first), f"sample: {number} scenes should be the first of 40,000, but their {name} is not"
+            assert np.array_equal(getattr(inside, name), first), f"sample: inside a program, the {name} of {number} scenes differs"
+    outside = worlds._sample._cache_size() - before
+    assert outside <= 1, f"sample: one program should serve every small number of scenes, but {outside} were compiled"
 
 
 def test_a_dressed_scene_keeps_its_meaning():

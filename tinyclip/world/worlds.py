@@ -25,6 +25,10 @@ from .splits import animal_meanings, pair_meanings, pair_swaps, set_split, singl
 # together with the relation does it mean anything, and such a pure "exclusive or" takes gradient descent very long to notice.
 TURNED = 0.25
 
+# Where fewer scenes are wanted, so many are drawn: the first are the same, whatever their number, and one program serves all numbers. To compile
+# one takes a second, and an evaluation wanted seven.
+ALIKE = 32_768
+
 Drawing = tuple[Float[Array, "B S S 3"], Float[Array, "B n S S"]]
 
 
@@ -59,7 +63,12 @@ class World:
 
     def sample(self, key: Array, number: int, split: str = "train", held_out: bool = False) -> Scenes:
         """`number` random scenes: meanings drawn evenly from the seen (or the held-out) ones, looks from a split's share."""
-        return _sample(self, key, np.asarray(self.held_out if held_out else self.seen, np.int32), number, split)
+        meanings = np.asarray(self.held_out if held_out else self.seen, np.int32)
+        if isinstance(key, jax.core.Tracer):  # part of a larger program
+            rows, looks = _sample(self, key, len(meanings), number, split)
+            return Scenes(jnp.asarray(meanings)[rows[:, 0]], looks)
+        rows, looks = map(np.asarray, _sample(self, key, len(meanings), max(number, ALIKE), split))
+        return Scenes(jnp.asarray(meanings[rows[:number, 0]]), jnp.asarray(looks[:number]))
 
     def dress(self, key: Array, meaning: Int[Array | np.ndarray, "B F"], split: str = "test") -> Scenes:
         """Scenes with these meanings and random looks."""
@@ -113,10 +122,11 @@ class World:
         return np.where(said == ANY, best[np.random.default_rng(seed).integers(len(best))], said)
 
 
-@partial(jax.jit, static_argnames=("world", "number", "split"))  # op by op, every new number of scenes would be a dozen programs to compile
-def _sample(world: World, key: Array, meanings: Int[Array, "M F"], number: int, split: str) -> Scenes:
+@partial(jax.jit, static_argnames=("world", "number", "split"))
+def _sample(world: World, key: Array, meanings: int | Int[Array, ""], number: int, split: str) -> Scenes:
+    """Scenes with the row of each one's meaning in place of it."""
     row, looks = jax.random.split(key)
-    return world.dress(looks, meanings[jax.random.randint(row, (number,), 0, len(meanings))], split)
+    return world.dress(looks, jax.random.randint(row, (number, 1), 0, meanings), split)
 
 
 @cache
