@@ -185,14 +185,14 @@ def test_meanings_are_sampled_evenly_and_from_the_right_list():
 def test_few_scenes_are_the_first_of_many_and_need_no_program_of_their_own():
     world, key = get_world("single"), jax.random.key(6)
     many = world.sample(key, 40_000, "test")  # a program of its own, since it is more than are drawn anyhow
-    before = worlds._sample._cache_size()
+    before = worlds._program()._cache_size()
     for number in (1, 7, 500):
         few, inside = world.sample(key, number, "test"), jax.jit(lambda key, number=number: world.sample(key, number, "test"))(key)
         for name in ("meaning", "looks"):
             first = np.asarray(getattr(many, name))[:number]
             assert np.array_equal(getattr(few, name), first), f"sample: {number} scenes should be the first of 40,000, but their {name} is not"
             assert np.array_equal(getattr(inside, name), first), f"sample: inside a program, the {name} of {number} scenes differs"
-    outside = worlds._sample._cache_size() - before
+    outside = worlds._program()._cache_size() - before
     assert outside <= 1, f"sample: one program should serve every small number of scenes, but {outside} were compiled"
 
 

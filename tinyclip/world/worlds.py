@@ -5,13 +5,14 @@ Everything outside this package knows a world only through `World`: sample scene
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ..compiling import on_cpu
 from ..errors import UserError
 from ..tokenizer import WordTokenizer, known_words
 from .animals import draw_animals
@@ -25,8 +26,8 @@ from .splits import animal_meanings, pair_meanings, pair_swaps, set_split, singl
 # together with the relation does it mean anything, and such a pure "exclusive or" takes gradient descent very long to notice.
 TURNED = 0.25
 
-# Where fewer scenes are wanted, so many are drawn: the first are the same, whatever their number, and one program serves all numbers. To compile
-# one takes a second, and an evaluation wanted seven.
+# Where fewer scenes are wanted, so many are drawn: the first are the same, whatever their number, and one program serves all numbers. An evaluation
+# wanted seven, each of which took a second to compile.
 ALIKE = 32_768
 
 Drawing = tuple[Float[Array, "B S S 3"], Float[Array, "B n S S"]]
@@ -67,7 +68,7 @@ class World:
         if isinstance(key, jax.core.Tracer):  # part of a larger program
             rows, looks = _sample(self, key, len(meanings), number, split)
             return Scenes(jnp.asarray(meanings)[rows[:, 0]], looks)
-        rows, looks = map(np.asarray, _sample(self, key, len(meanings), max(number, ALIKE), split))
+        rows, looks = map(np.asarray, _program()(self, key, len(meanings), max(number, ALIKE), split))
         return Scenes(jnp.asarray(meanings[rows[:number, 0]]), jnp.asarray(looks[:number]))
 
     def dress(self, key: Array, meaning: Int[Array | np.ndarray, "B F"], split: str = "test") -> Scenes:
@@ -122,11 +123,16 @@ class World:
         return np.where(said == ANY, best[np.random.default_rng(seed).integers(len(best))], said)
 
 
-@partial(jax.jit, static_argnames=("world", "number", "split"))
 def _sample(world: World, key: Array, meanings: int | Int[Array, ""], number: int, split: str) -> Scenes:
     """Scenes with the row of each one's meaning in place of it."""
     row, looks = jax.random.split(key)
     return world.dress(looks, jax.random.randint(row, (number, 1), 0, meanings), split)
+
+
+@cache
+def _program() -> Callable[..., Scenes]:
+    """`_sample` alone, compiled in a hurry: it runs a few times."""
+    return jax.jit(_sample, static_argnames=("world", "number", "split"), compiler_options=on_cpu(0))
 
 
 @cache
