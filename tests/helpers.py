@@ -27,6 +27,11 @@ def seeded(k: int = 0) -> np.random.Generator:
     return np.random.default_rng([int(os.environ.get("TINYCLIP_SEED", "0")), k])
 
 
+def importing(*folders: Any) -> dict[str, str]:
+    """For the environment of a program: it imports from these folders first, then from wherever else it may."""
+    return {"PYTHONPATH": os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def check(name: str, actual: Any, expected: Any, tolerance: float, hint: str = "", *, mistakes: dict[str, Any] | None = None) -> None:
     """`actual` is `expected`: the same shape, the same kind of numbers, finite where it should be, and equal to `tolerance`.
 

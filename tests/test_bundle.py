@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import raises_one_sentence, randomised
+from helpers import importing, raises_one_sentence, randomised
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -214,7 +214,7 @@ def complaints(one, tmp_path_factory):
     bundle.save_bundle(folder / "mine", one)
     (folder / "mine" / H).write_text('{"loss": [1.0]}')
     code = "import sys, test_bundle; test_bundle.break_all(*sys.argv[1:])"
-    paths = {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(tinyclip.__file__).parent.parent}"}
+    paths = importing(Path(__file__).parent, Path(tinyclip.__file__).parent.parent)
     result = subprocess.run(
         [sys.executable, "-c", code, str(folder / "mine"), str(folder)], capture_output=True, text=True, env={**os.environ, **paths}
     )

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from helpers import raises_one_sentence
+from helpers import importing, raises_one_sentence
 
 import tinyclip
 from tinyclip.checkpoint import FOLDER, Checkpoints
@@ -91,7 +91,7 @@ def damage_all(places: str) -> None:
 def complaints(tmp_path_factory):
     """In a process of its own: when one of Orbax's reads fails it leaves others unfinished, which would trouble later tests."""
     places = tmp_path_factory.mktemp("damaged")
-    paths = {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(tinyclip.__file__).parent.parent}", "JAX_PLATFORMS": "cpu"}
+    paths = importing(Path(__file__).parent, Path(tinyclip.__file__).parent.parent) | {"JAX_PLATFORMS": "cpu"}
     code = "import sys, test_checkpoint; test_checkpoint.damage_all(sys.argv[1])"
     result = subprocess.run([sys.executable, "-c", code, str(places)], capture_output=True, text=True, env={**os.environ, **paths})
     assert result.returncode == 0, result.stderr

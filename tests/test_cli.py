@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import importing
 from PIL import Image
 from trained import fails, folder_of_pictures, folder_run, home, run, works, world_run, world_run_and_output
 
@@ -39,7 +40,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def python(*args):
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=os.environ | importing(ROOT))
 
 
 def test_neither_the_package_nor_its_command_line_loads_jax():

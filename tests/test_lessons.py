@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from helpers import importing
 from PIL import Image
 from trained import COMPILED_ONCE, compiled_once
 
@@ -598,7 +599,7 @@ def ran(number):
 def alone(number):
     """The seconds of the lesson with --fast, as a program of its own that finds nothing compiled."""
     start = time.monotonic()
-    environment = os.environ | {"PYTHONPATH": str(kit.ROOT)}
+    environment = os.environ | importing(kit.ROOT)
     ended = subprocess.run([sys.executable, str(ENTRIES[number].path), "--fast"], stdin=subprocess.DEVNULL, capture_output=True, env=environment)
     assert ended.returncode == 0, ended.stderr.decode()
     return time.monotonic() - start
@@ -666,7 +667,7 @@ def test_a_lesson_runs_as_a_notebook(number, tmp_path, monkeypatch):
 
     monkeypatch.setenv("TINYCLIP_FAST", "1")
     monkeypatch.setenv("TINYCLIP_FIGURES", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(kit.ROOT))
+    monkeypatch.setenv("PYTHONPATH", importing(kit.ROOT)["PYTHONPATH"])
     for name, value in (COMPILED_ONCE | {"JAX_NUM_CPU_DEVICES": str(jax.device_count())}).items():  # it finds what `ran` has compiled
         monkeypatch.setenv(name, value)
     notebook = jupytext.read(ENTRIES[number].path)
@@ -753,7 +754,7 @@ def test_a_lesson_is_found_by_number_and_by_name(capsys):
 
 def test_a_lesson_without_a_terminal_never_blocks(tmp_path):
     entry = ENTRIES["01"]
-    environment = os.environ | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT)}
+    environment = os.environ | importing(kit.ROOT) | {"TINYCLIP_FIGURES": str(tmp_path)}
     ended = subprocess.run([sys.executable, str(entry.path)], stdin=subprocess.PIPE, capture_output=True, text=True, timeout=60, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert "Predict: " in ended.stdout and "Answer: " in ended.stdout
@@ -765,7 +766,7 @@ def test_a_lesson_without_a_terminal_never_blocks(tmp_path):
 def test_what_a_lesson_compiles_is_kept_for_its_next_run(tmp_path):
     # Not where an earlier test, or the teacher's shell, keeps what JAX compiles: where a learner's lesson does.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "TINYCLIP_TESTS", "XLA_FLAGS"))}
-    environment = inherited | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = inherited | importing(kit.ROOT) | {"TINYCLIP_FIGURES": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # all that a lesson of small programs compiles, however fast the machine
     command = [sys.executable, str(ENTRIES["04"].path), "--fast"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
@@ -778,15 +779,15 @@ def test_what_a_lesson_compiles_is_kept_for_its_next_run(tmp_path):
 def test_on_a_terminal_a_lesson_asks_for_the_prediction(tmp_path):
     import pty
 
-    environment = os.environ | {"TINYCLIP_FIGURES": str(tmp_path), "PYTHONPATH": str(kit.ROOT)}
+    environment = os.environ | importing(kit.ROOT) | {"TINYCLIP_FIGURES": str(tmp_path)}
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, str(ENTRIES["01"].path)], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     said = b""
-    while b"your guess" not in said:
-        said += os.read(ours, 1000)
-    os.write(ours, b"the dog\n")
     with contextlib.suppress(OSError):  # Linux says end of file so
+        while b"your guess" not in said and (more := os.read(ours, 1000)):
+            said += more
+        os.write(ours, b"the dog\n")
         while more := os.read(ours, 1000):
             said += more
     assert process.wait(60) == 0, said.decode()

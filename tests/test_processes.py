@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import check
+from helpers import check, importing
 from trained import COMPILED_ONCE
 
 STEPS, CHUNK = 30, 10
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def start(*args) -> subprocess.Popen:
-    environment = os.environ | COMPILED_ONCE | {"PYTHONPATH": str(PROGRAM.parent.parent), "JAX_PLATFORMS": "cpu"}  # which pretends eight devices
+    environment = os.environ | COMPILED_ONCE | importing(PROGRAM.parent.parent) | {"JAX_PLATFORMS": "cpu"}  # which pretends eight devices
     return subprocess.Popen([sys.executable, PROGRAM, *map(str, args)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
