@@ -333,6 +333,23 @@ def test_loss_of_takes_the_runs_loss_and_its_positives(batch):
             )
 
 
+def test_only_the_similarities_are_asked_for_in_exact_float32(batch):
+    """A card rounds float32 products to ten bits of mantissa if it may, and at a scale of 100 that would show in the logits."""
+    for config in (CONFIG, SIGMOID):
+        graphdef, params = nnx.split(CLIP(config, rngs=nnx.Rngs(0)))
+        with jax.default_matmul_precision(None):  # as it is outside the tests
+            found = jax.make_jaxpr(jax.grad(lambda params, graph=graphdef: loss_of(nnx.merge(graph, params), batch, RUN)))(params).jaxpr
+        exact = {}  # is the product one of embeddings? -> is it exact?
+        for equation in found.eqns:
+            if equation.primitive.name == "dot_general":
+                shapes = {variable.aval.shape for variable in equation.invars}
+                similarity = shapes <= {(B, config.embed), (config.embed, B), (B, B)}
+                exact.setdefault(similarity, set()).add(equation.params["precision"] is not None)
+        assert exact == {True: {True}, False: {False}}, (
+            f"loss_of a {config.loss} model: products of embeddings should be exact and no others, but exact are {exact}"
+        )
+
+
 @pytest.mark.exercise("7.4")
 def test_floor_of_is_half_the_mean_log_count_of_each_direction():
     distinct, alike = jnp.asarray(np.eye(3, dtype=bool)), jnp.asarray(np.ones((3, 3), bool))

@@ -118,9 +118,10 @@ def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
     images = in_pieces(model.encode_image, batch.images, run.micro_batch)
     texts = in_pieces(model.encode_text, batch.tokens, run.micro_batch)
     scale, positives = model.logit_scale, batch.positives if run.shared_positives else None
-    if model.logit_bias is not None:
-        return sigmoid_loss(images, texts, scale, model.logit_bias[...], positives)
-    return contrastive_loss(images, texts, scale, positives)
+    with jax.default_matmul_precision("float32"):  # or a card rounds the embeddings that it compares to ten bits of mantissa
+        if model.logit_bias is not None:
+            return sigmoid_loss(images, texts, scale, model.logit_bias[...], positives)
+        return contrastive_loss(images, texts, scale, positives)
 
 
 def remembering(loss: Callable, remat: bool) -> Callable:
