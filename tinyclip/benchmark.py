@@ -44,9 +44,9 @@ def seconds(run: Callable[[], Any], times: int = 5) -> float:
     return statistics.median(taken)
 
 
-def matrix_rate(dtype: str = "float32", size: int | None = None) -> float:
+def matrix_rate(dtype: str = "float32") -> float:
     """GFLOP/s of one large matrix product: what the machine can do at best."""
-    size = size or (2048 if jax.default_backend() == "cpu" else 8192)  # on a card, 2048 would measure launching
+    size = 2048 if jax.default_backend() == "cpu" else 8192  # on a card, 2048 would measure launching
     a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
     return 2 * size**3 / seconds(lambda: product(a, a)) / 1e9

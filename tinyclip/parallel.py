@@ -75,7 +75,8 @@ def make_mesh(devices: int | None = None, batch: int | None = None) -> Mesh:
     """
     found = jax.local_device_count()
     if devices is not None and devices > found:
-        raise UserError(f"--devices is {devices}, but there are {found} here (a CPU pretends any number: JAX_PLATFORMS=cpu).")
+        hint = "a CPU pretends any number, if asked before JAX begins: JAX_PLATFORMS=cpu"
+        raise UserError(f"--devices is {devices}, but there are {found} here ({hint}).")
     if devices is None and batch is not None:
         devices = max((n for n in range(1, found + 1) if batch % (n * jax.process_count()) == 0), default=found)
     chosen: dict[int, list[jax.Device]] = {}

@@ -90,7 +90,8 @@ def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None,
     key = jax.random.key(run.seed)
     options = None if isinstance(key, jax.core.Tracer) else on_cpu(0)  # inside another program, as of `jax.eval_shape`, there can be none
     program = jax.jit(init, out_shardings=mesh and everywhere(mesh), compiler_options=options)
-    # On a CPU, one small program is seconds quicker than many tiny ones; for a card, XLA takes 80 s to compile the drawing of a ViT-B/32.
+    # On a CPU, one program is seconds quicker than many tiny ones. For a card, XLA takes 80 s to compile the drawing of a ViT-B/32, and op by op
+    # ten; but of several processes, each holds a part of a mesh, and only a program can make what lies on all of it.
     draw = program if jax.default_backend() == "cpu" or jax.process_count() > 1 else op_by_op
     if meanwhile is None:
         return draw(key)

@@ -26,8 +26,8 @@ from .splits import animal_meanings, pair_meanings, pair_swaps, set_split, singl
 # together with the relation does it mean anything, and such a pure "exclusive or" takes gradient descent very long to notice.
 TURNED = 0.25
 
-# Where fewer scenes are wanted, so many are drawn: the first are the same, whatever their number, and one program serves all numbers. An evaluation
-# wanted seven, each of which took a second to compile.
+# Where fewer scenes are wanted, so many are drawn: the first are the same, whatever their number, and one program a split serves all of them.
+# `tinyclip train` had seven, each of which took a second to compile.
 ALIKE = 32_768
 
 Drawing = tuple[Float[Array, "B S S 3"], Float[Array, "B n S S"]]
