@@ -250,6 +250,15 @@ def test_a_polygon_and_a_wedge_agree_on_what_is_inside():
     assert (a[a > 0] >= b[a > 0] - 1e-6).all(), "outside, the true distance cannot be less than the distance to the nearest half-plane"
 
 
+def test_the_star_is_the_polygon_of_its_ten_corners():
+    """It is measured in one tenth of the plane, onto which mirrors fold the rest: a wrong mirror would show only in some of its points."""
+    turns = np.arange(10) * np.pi / 5
+    corners = [(float(r * np.sin(turn)), float(-r * np.cos(turn))) for r, turn in zip(5 * (1.05, 0.45), turns, strict=True)]
+    star, ten = map(np.asarray, jax.jit(lambda x, y: (DISTANCES["star"](x, y), polygon(x, y, corners)))(*pixel_grid(201)))
+    differ = ((star < 0) != (ten < 0))[np.abs(ten) > 1e-5]
+    assert not differ.any(), f"the star and the polygon of its corners disagree about {differ.mean():.1%} of the picture"
+
+
 def test_the_pixels_of_a_thing_are_of_its_colour(drawn):
     palette = np.array(list(COLOURS.values())) / 255
     for name, columns in (("single", [1]), ("pairs", [1, 5])):
