@@ -8,7 +8,7 @@ import math
 import pytest
 from helpers import check, raises_one_sentence
 
-from tinyclip.config import PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model
+from tinyclip.config import LATER, PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model, recipe_for
 from tinyclip.errors import UserError
 
 ODD = CLIPConfig(
@@ -177,3 +177,11 @@ def test_every_recipe_names_a_size_and_is_a_run():
     for world, recipe in RECIPES.items():
         assert recipe["size"] in PRESETS, f"the recipe for {world} wants the size {recipe['size']!r}, which is none of {', '.join(PRESETS)}"
         TrainConfig(**recipe["train"])  # raises if not
+
+
+def test_the_sigmoid_loss_is_given_more_steps_and_nothing_else():
+    for name, recipe in RECIPES.items():
+        assert recipe_for(name, "contrastive") == recipe_for(name) == recipe, f"{name}: with CLIP's loss the recipe is followed as it stands"
+        want = recipe | {"train": recipe["train"] | {"steps": LATER * recipe["train"]["steps"]}}
+        got = recipe_for(name, "sigmoid")
+        assert got == want, f"{name}: with the sigmoid loss {LATER} x the steps are wanted and nothing else changed, got {got}"

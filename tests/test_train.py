@@ -401,6 +401,11 @@ def test_the_seed_decides_the_first_parameters(monkeypatch):
     assert not np.array_equal(first[name], other[name]), "initial_state: two seeds give the same parameters: is the seed used?"
 
 
+def test_the_bias_of_the_sigmoid_loss_starts_as_if_one_pair_of_the_batch_were_true():
+    state = jax.jit(lambda: initial_state(SIGMOID, TrainConfig(batch_size=64)))()
+    check("initial_state: the logit_bias for batches of 64", state.params["logit_bias"][...], np.float32(-math.log(64)), 1e-6)
+
+
 # The loop
 
 

@@ -27,7 +27,8 @@ class CLIP(nnx.Module):
     """Pictures and sentences as points on one unit sphere of E numbers: the cosine of two points is their dot product.
 
     `log_logit_scale` is the logarithm of the factor on the cosines, 1/temperature; it starts at ln(1/0.07) (OpenAI calls it `logit_scale`).
-    `logit_bias` exists for the sigmoid loss only (Zhai et al. 2023, section 3.2: it starts at scale 10, bias -10).
+    `logit_bias` exists for the sigmoid loss only (Zhai et al. 2023, section 3.2: it starts at scale 10, bias -10;
+    training starts from a bias for its own batch, see `train.initial_state`).
     Lessons 08 and 18.
     """
 

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from . import evaluate, parallel, show
 from .bundle import CONFIG, HISTORY, Bundle, read_json, save_bundle, write_atomically
 from .checkpoint import FOLDER, Checkpoints, any_saved
-from .config import RECIPES, CLIPConfig, TrainConfig
+from .config import CLIPConfig, TrainConfig, recipe_for
 from .data import FolderSource, Source, WorldSource
 from .errors import UserError
 from .folder import Folder, read_folder
@@ -65,7 +65,7 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     saved = saved or {}
     data = args.data or (saved.get("data") if args.world is None else None)
     name = args.world or saved.get("world") or "single"
-    recipe = RECIPES["folder" if data else name]
+    recipe = recipe_for("folder" if data else name, args.loss)
     asked = {f.name: value for f in dataclasses.fields(TrainConfig) if (value := getattr(args, f.name, None)) is not None}
     try:
         run = TrainConfig(**(saved.get("train", recipe["train"]) | asked))
