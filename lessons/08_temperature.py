@@ -146,8 +146,8 @@ lesson.claim("largest over least product of lengths", float(products.max() / pro
 #
 # The **sigmoid loss** asks B² questions, each by itself: does this sentence belong to this picture, yes or no? The share of yes is 1/(1 + e⁻ˡ) for a
 # logit l = s · cosine + b, and the surprise ln(1 + e⁻ˡ) if yes is right, ln(1 + eˡ) if no. Nearly all answers are no, and the learned **bias** b says
-# so from the start: s = 10, b = −10. With b = 0, the many "no" would drown the rest. No question looks at another, so even a single pair has a loss;
-# the contrastive loss has nothing to compare it with, and is 0.
+# so from the start: s = 10, b = −10, about −ln of the paper's batch of 32,768 (`tinyclip train` starts at −ln B). With b = 0, the many "no" would
+# drown the rest. No question looks at another, so even a single pair has a loss; the contrastive loss has nothing to compare it with, and is 0.
 
 # %%
 signed = np.array(10 * images @ texts.T - 10, np.float64) * (1 - 2 * np.eye(B))  # (B, B): a true pair's logit with its sign turned
