@@ -164,7 +164,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "folder": {"size": "tiny", "train": {"steps": 400, "batch_size": 64}},
 }
-LATER = 2  # times as many steps as a recipe says, until the sigmoid loss has learned as much
+LATER = 2  # times as many steps as a recipe says: the sigmoid loss then knows what it has seen of `single` (data/README.md)
 
 
 def recipe_for(name: str, loss: str | None = None) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def initial_state(model: CLIPConfig, run: TrainConfig, mesh: Mesh | None = None,
     def init(key: Array) -> State:
         params = nnx.state(CLIP(model, rngs=nnx.Rngs(key)), nnx.Param)
         if model.loss == "sigmoid":
-            # As if one pair in B were true: the paper's -10 is about -ln of its batch, 32,768. From -10, a batch of 128 learns far later.
+            # As if one pair in B were true: the paper's -10 is about -ln of its batch, 32,768. From -10, `single` is learned far later.
             params["logit_bias"][...] = jnp.full((), -math.log(run.batch_size), float)
         return State(params, make_optimizer(run).init(params), jnp.zeros((), jnp.int32))
 
