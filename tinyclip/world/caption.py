@@ -130,28 +130,30 @@ class GrammarTable:
         for r, row in enumerate(rows):
             phrases[r, : len(row)] = row
         self.start, self.end, self.context = start, end, context
-        self.columns, self.firsts, self.phrases = jnp.asarray(columns), jnp.asarray(firsts), jnp.asarray(phrases)
-        self.lengths = jnp.asarray([len(row) for row in rows])
-        self.ways = jnp.asarray([ways.get(r, 1) for r in range(len(rows))])
-        self.told = jnp.asarray(np.stack([grammar.said(text) for text, _ in grammar.templates]))
+        self.columns, self.firsts, self.phrases = columns, firsts, phrases
+        self.lengths = np.array([len(row) for row in rows], np.int32)
+        self.ways = np.array([ways.get(r, 1) for r in range(len(rows))], np.int32)
+        self.told = np.stack([grammar.said(text) for text, _ in grammar.templates])
         weights = np.array([weight for _, weight in grammar.templates])
-        self.chances: Float[Array, "t"] = jnp.asarray(np.cumsum(weights) / weights.sum(), jnp.float32)
+        self.chances: Float[np.ndarray, "t"] = (np.cumsum(weights) / weights.sum()).astype(np.float32)
 
     def sample(self, key: Array, meaning: Int[Array, "B F"]) -> Spoken:
         """A random true sentence for every scene. jit-able; `meaning` must leave nothing open."""
         pick, phrase = jax.random.split(key)
         B = meaning.shape[0]
+        arrays = self.columns, self.firsts, self.phrases, self.lengths, self.ways, self.told
+        columns, firsts, phrases, lengths, ways, told = map(jnp.asarray, arrays)  # a NumPy array cannot be indexed with a traced one
         template = jnp.searchsorted(self.chances, jax.random.uniform(pick, (B,)))  # (B,)
-        value = jnp.take_along_axis(meaning, self.columns[template], axis=1)  # (B, L)
-        row = jnp.take_along_axis(self.firsts[template], value[..., None], axis=2)[..., 0]  # (B, L)
-        row = row + jnp.floor(jax.random.uniform(phrase, row.shape) * self.ways[row]).astype(row.dtype)
+        value = jnp.take_along_axis(meaning, columns[template], axis=1)  # (B, L)
+        row = jnp.take_along_axis(firsts[template], value[..., None], axis=2)[..., 0]  # (B, L)
+        row = row + jnp.floor(jax.random.uniform(phrase, row.shape) * ways[row]).astype(row.dtype)
         # Word p of the sentence lies in the first phrase that ends after p.
-        ends = jnp.cumsum(self.lengths[row], axis=1)  # (B, L)
+        ends = jnp.cumsum(lengths[row], axis=1)  # (B, L)
         p = jnp.broadcast_to(jnp.arange(self.context - 1), (B, self.context - 1))
         piece = jnp.minimum((ends[:, None, :] <= p[:, :, None]).sum(-1), ends.shape[1] - 1)  # (B, T - 1)
-        offset = p - jnp.take_along_axis(ends - self.lengths[row], piece, axis=1)
-        word = self.phrases[jnp.take_along_axis(row, piece, axis=1), jnp.minimum(offset, self.phrases.shape[1] - 1)]
+        offset = p - jnp.take_along_axis(ends - lengths[row], piece, axis=1)
+        word = phrases[jnp.take_along_axis(row, piece, axis=1), jnp.minimum(offset, phrases.shape[1] - 1)]
         total = ends[:, -1:]
         body = jnp.where(p < total, word, jnp.where(p == total, self.end, 0))
         tokens = jnp.concatenate([jnp.full((B, 1), self.start), body], axis=1).astype(jnp.int32)  # (B, T)
-        return Spoken(tokens, jnp.where(self.told[template], meaning, ANY))
+        return Spoken(tokens, jnp.where(told[template], meaning, ANY))

@@ -138,8 +138,7 @@ def _program() -> Callable[..., Scenes]:
 @cache
 def _table(world: World) -> GrammarTable:
     tokenizer = world.tokenizer()
-    with jax.ensure_compile_time_eval():  # the cached arrays must be real ones, also when first asked for inside a traced step
-        return GrammarTable(world.grammar, tokenizer.ids, tokenizer.start, tokenizer.end, world.context)
+    return GrammarTable(world.grammar, tokenizer.ids, tokenizer.start, tokenizer.end, world.context)
 
 
 def _shapes(place: Callable[[Scenes], Things]) -> Callable[[Scenes, int], Drawing]:
