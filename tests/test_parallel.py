@@ -57,6 +57,17 @@ def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
+def test_devices_stand_in_the_order_of_their_processes(monkeypatch):
+    """As on a TPU pod, whose chips JAX would put in a ring: one process' pictures would then lie in another's rows."""
+    chip = {"platform": "tpu", "device_kind": "TPU v5 lite", "core_on_chip": 0, "client": None, "slice_index": 0}
+    ring = [mock.Mock(id=i, process_index=p, coords=(i % 4, i // 4, 0), **chip) for i, p in enumerate((0, 0, 1, 1, 0, 0, 1, 1))]
+    monkeypatch.setattr(jax, "devices", lambda: ring)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    order = [device.process_index for device in make_mesh(batch=16).devices.flat]
+    assert order == [0] * 4 + [1] * 4, f"the rows of process 0 come first, then those of process 1; got {order}"
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_value_and_every_gradient_are_those_of_one_device(name):
     sharded, alone = LOSSES[name]

@@ -70,8 +70,9 @@ def is_main() -> bool:
 def make_mesh(devices: int | None = None, batch: int | None = None) -> Mesh:
     """A row of `devices` devices of every process, or of all of them; where a `batch` is given, of as many as share it evenly.
 
-    Auto axes: with JAX's explicit ones, the product of two matrices that are both shared by rows is an error. Raises `UserError` if there are
-    not so many devices, or if those asked for by number cannot share the batch evenly.
+    In the order of the processes, which `from_own_rows` relies on: `jax.make_mesh` would follow the wires between chips, and on a TPU pod give
+    pictures to other processes' captions. Auto axes: with JAX's explicit ones, the product of two matrices that are both shared by rows is an
+    error. Raises `UserError` if there are not so many devices, or if those asked for by number cannot share the batch evenly.
     """
     found = jax.local_device_count()
     if devices is not None and devices > found:
@@ -85,7 +86,7 @@ def make_mesh(devices: int | None = None, batch: int | None = None) -> Mesh:
     row = [device for own in chosen.values() for device in own[: devices or found]]
     if batch is not None:
         share(batch, len(row))
-    return jax.make_mesh((len(row),), (AXIS,), axis_types=(AxisType.Auto,), devices=row)
+    return Mesh(np.array(row), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def share(batch: int, devices: int) -> int:
