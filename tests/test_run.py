@@ -3,21 +3,24 @@
 import json
 import signal
 from pathlib import Path
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import raises_one_sentence
+from helpers import check, raises_one_sentence
 from orbax.checkpoint import CheckpointManager
 from trained import ARGS, BATCH, STEPS, fails, folder_of_pictures, quick, run, works, world_run
 
 from tinyclip import run as running
 from tinyclip import show
-from tinyclip.checkpoint import Checkpoints
+from tinyclip.checkpoint import Checkpoints, new_folder, newest_folder
 from tinyclip.cli import Train
 from tinyclip.config import TrainConfig
 from tinyclip.errors import UserError
-from tinyclip.train import Measures, Report
+from tinyclip.folder import Folder
+from tinyclip.losses import contrastive_loss
+from tinyclip.train import Measures, Report, State
 
 WEIGHTS = "model.safetensors"
 
@@ -267,16 +270,49 @@ def test_what_a_folder_lacks_is_told_and_too_little_is_refused(tmp_path, capsys)
 
 
 def test_runs_are_numbered_and_the_newest_found(tmp_path):
-    assert running.new_folder(tmp_path, "single") == tmp_path / "single-001", "the first run should be 001"
+    assert new_folder(tmp_path, "single") == tmp_path / "single-001", "the first run should be 001"
     for name in ("single-001", "single-009", "single-010", "single-x", "pairs-050"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
-    assert running.new_folder(tmp_path, "single") == tmp_path / "single-011", f"want 011, got {running.new_folder(tmp_path, 'single')}"
+    assert new_folder(tmp_path, "single") == tmp_path / "single-011", f"want 011, got {new_folder(tmp_path, 'single')}"
     (tmp_path / "single-x" / "checkpoints").rmdir()
-    assert running.newest_folder(tmp_path, "single") == tmp_path / "single-010", f"want 010, got {running.newest_folder(tmp_path, 'single')}"
-    for name in ("single-999", "single-1000"):
+    assert newest_folder(tmp_path, "single") == tmp_path / "single-010", f"want 010, got {newest_folder(tmp_path, 'single')}"
+    for name in ("single-999", "single-1000", "single-and-2000", "my [2024]-001"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
-    newest = running.newest_folder(tmp_path, "single")
-    assert newest == tmp_path / "single-1000", f"the highest number is 1000, got {newest}: are names sorted as words?"
+    newest = newest_folder(tmp_path, "single")
+    assert newest == tmp_path / "single-1000", f"the highest number is 1000, got {newest}: are names sorted as words, or longer names counted in?"
+    assert new_folder(tmp_path, "my [2024]").name == "my [2024]-002", "a name's brackets are no pattern"
+    raises_one_sentence(UserError, lambda: newest_folder(tmp_path / "none", "single"), "no run of single")
+
+
+def test_a_folders_run_is_resumed_by_the_folders_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, arguments = folder_of_pictures(), ("--size", "nano", "--batch-size", "4", "--devices", "1")
+    with quick():
+        works("train", "--data", data, "--steps", "2", *arguments)
+        said = works("train", "--data", data, "--resume")
+    assert f"data/runs/{data.name}-001" in said, f"the run in data/runs/{data.name}-001 should be found and resumed, got {said}"
+
+
+def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    fails("train", "--resume", "--out", tmp_path, names=(tmp_path / "config.json", "does not describe a run"))
+
+
+def test_each_caption_of_a_picture_is_right_while_training(tmp_path):
+    pixels, captions = np.zeros((12, 8, 8, 3), np.uint8), [f"{name} {i}" for i in range(12) for name in ("a", "b")]
+    folder = Folder(tmp_path, [f"{i}.png" for i in range(12)], pixels, np.repeat(np.arange(12), 2), captions, [])
+    watch = running.Watch(mock.Mock(spec=running.Plan, world=None, folder=folder))
+    assert watch.pictures.shape[0] == 1 and watch.texts == ["a 9", "b 9"], f"of the kept picture both captions should be asked for, got {watch.texts}"
+    assert watch.true.tolist() == [[True, True]], f"both captions are true of the picture, got {watch.true}"
+
+
+def test_ln_n_is_what_equal_logits_cost():
+    for negatives, texts in (("none", 128), ("scenes", 128), ("captions", 256)):
+        history = running.History()
+        report = Report(State({}, {}, jnp.int32(1)), Measures(*(np.ones(1) for _ in range(4)), np.ones(1, bool)), 1.0)
+        history.add(report, 50.0, TrainConfig(batch_size=128, hard_negatives=negatives), True)
+        wanted = float(contrastive_loss(jnp.zeros((128, 4)), jnp.zeros((texts, 4)), 1.0))
+        check(f"the upper ruler with hard negatives {negatives!r}", history.log_n, wanted, 1e-5, "swapped captions are texts to choose from, too")
 
 
 def test_differences_name_each_field_once():

@@ -4,6 +4,7 @@ There is no random key to save: every step's randomness is `fold_in(key(seed), s
 """
 
 import logging
+import re
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,25 @@ FOLDER = "checkpoints"
 def any_saved(run: Path) -> bool:
     """Whether the run's folder holds a checkpoint, without importing Orbax, which gives one its number for a name when it is whole."""
     return any(path.name.isdigit() for path in (run / FOLDER).glob("*"))
+
+
+def numbered(runs: Path, name: str) -> dict[int, Path]:
+    """What is called NAME-NNN under `runs`, by its number."""
+    entries = runs.iterdir() if runs.is_dir() else ()
+    return {int(found[1]): path for path in entries if (found := re.fullmatch(rf"{re.escape(name)}-([0-9]+)", path.name))}
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """`runs/NAME-001`, or the number after the highest there is."""
+    return runs / f"{name}-{max(numbered(runs, name), default=0) + 1:03d}"
+
+
+def newest_folder(runs: Path, name: str) -> Path:
+    """The run of that name with the highest number. Raises `UserError` if there is none."""
+    found = {number: path for number, path in numbered(runs, name).items() if (path / FOLDER).is_dir()}
+    if not found:
+        raise UserError(f"there is no run of {name} under {runs} to resume: name its folder with --out.")
+    return found[max(found)]
 
 
 class Checkpoints:

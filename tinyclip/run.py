@@ -91,10 +91,7 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
         mesh = _mesh(args, run)
         return Plan(model, run, WorldSource(world, model, run, mesh), world.tokenizer(), mesh, world=world)
     folder = read_folder(data, CLIPConfig.preset(size).image.size, args.skip_bad, show.track)
-    for problem in folder.skipped[:10]:
-        show.line(f"left out: {problem}")
-    if folder.skipped:
-        show.line(f"{len(folder.skipped)} entries left out, {len(folder.captions)} used")
+    show.left_out(folder.skipped, len(folder.captions))
     tokenizer, pairs = WordTokenizer.of(folder.captions), len(folder.training_pairs())
     if pairs < 2:
         raise UserError(f"{data} has {pairs} captioned pictures to train on, but a contrast needs at least 2.")
@@ -113,20 +110,6 @@ def _mesh(args: "cli.Train", run: TrainConfig) -> Mesh:
     elif mesh.size > 1:
         show.line(f"{mesh.size} devices, {run.batch_size // mesh.size} pairs on each")
     return mesh
-
-
-def new_folder(runs: Path, name: str) -> Path:
-    """`runs/NAME-001`, or the next number that is free."""
-    taken = [int(p.name.rsplit("-", 1)[1]) for p in runs.glob(f"{name}-*") if p.name.rsplit("-", 1)[1].isdigit()]
-    return runs / f"{name}-{max(taken, default=0) + 1:03d}"
-
-
-def newest_folder(runs: Path, name: str) -> Path:
-    """The run of that name with the highest number. Raises `UserError` if there is none."""
-    found = [p for p in runs.glob(f"{name}-*") if (p / FOLDER).is_dir() and p.name.rsplit("-", 1)[1].isdigit()]
-    if not found:
-        raise UserError(f"there is no run of {name} under {runs} to resume: name its folder with --out.")
-    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
 
 
 def differences(saved: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
@@ -149,7 +132,7 @@ class History:
     floor: list[float] = field(default_factory=list)
     logit_scale: list[float] = field(default_factory=list)
     accuracy: list[list[float | int]] = field(default_factory=list)  # [step, top-1 on new pictures in %]
-    log_n: float = 0.0
+    log_n: float = 0.0  # the loss of equal logits: ln N, the mean over both directions
     seconds: float = 0.0  # in chunks after the first, which compiles
     all_right: dict[str, float | int] | None = None  # when every new picture was first right: its step, pairs seen, and seconds as above
 
@@ -159,7 +142,8 @@ class History:
         for name in ("loss", "floor", "logit_scale"):
             getattr(self, name).extend(float(f"{value:.6g}") for value in getattr(report.measures, name))
         self.accuracy.append([step, round(accuracy, 2)])
-        self.log_n, self.seconds = math.log(run.batch_size), self.seconds + (0 if first else report.seconds)
+        texts = run.batch_size * (2 if run.hard_negatives == "captions" else 1)  # among which each picture must find its own
+        self.log_n, self.seconds = (math.log(run.batch_size) + math.log(texts)) / 2, self.seconds + (0 if first else report.seconds)
         if accuracy == 100 and self.all_right is None:
             self.all_right = {"step": step, "pairs": step * run.batch_size, "seconds": round(self.seconds, 2)}
 
@@ -182,12 +166,9 @@ class Watch:
             self.pictures = evaluate.draw_bytes(plan.world, scenes, plan.model.image.size)
             self.true = np.asarray(plan.world.true_of(said, scenes.meaning))
         else:
-            pairs = plan.folder.validation_pairs()[:256]
-            pairs = pairs if len(pairs) else plan.folder.training_pairs()[:256]
-            captions = [plan.folder.captions[pair] for pair in pairs]
-            self.texts = list(dict.fromkeys(captions))
-            self.pictures = np.asarray(plan.folder.pixels[plan.folder.picture_of[pairs]])
-            self.true = np.array([[text == caption for text in self.texts] for caption in captions])
+            pairs = plan.folder.validation_pairs()
+            rows, self.texts, self.true = plan.folder.told((pairs if len(pairs) else plan.folder.training_pairs())[:256])
+            self.pictures = np.asarray(plan.folder.pixels[rows])
 
     def __call__(self, bundle: Bundle) -> float:
         """In %."""
@@ -287,9 +268,8 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State |
                 accuracy = watch(Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer))
                 history.add(report, accuracy, run, first)
                 rate = math.nan if first else run.batch_size * len(measures.loss) / report.seconds
-                progress.update(
-                    step, loss=float(measures.loss.mean()), log_n=history.log_n, floor=float(measures.floor.mean()), accuracy=accuracy, rate=rate
-                )  # fmt: skip
+                rulers = (history.log_n, float(measures.floor.mean())) if plan.model.loss == "contrastive" else None
+                progress.update(step, loss=float(measures.loss.mean()), rulers=rulers, accuracy=accuracy, rate=rate)
             first, stop = False, parallel.anyone(interrupt.asked) and step < run.steps
             if checkpoints and (stop or step == run.steps or time.monotonic() - saved > SAVE_EVERY):
                 write_atomically(out / HISTORY, json.dumps(dataclasses.asdict(history)) + "\n")  # first: what is ahead of a checkpoint is forgotten

@@ -1,6 +1,5 @@
 """What people see: progress bars on a terminal, plain lines elsewhere, small tables. Everything goes to stderr except results."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -46,6 +45,14 @@ def track(items: Iterable[T], label: str) -> Iterator[T]:
         yield item
 
 
+def left_out(problems: Sequence[str], used: int) -> None:
+    """What of a folder of pictures could not be used, if anything."""
+    for problem in problems[:10]:
+        line(f"left out: {problem}")
+    if problems:
+        line(f"{len(problems)} entries left out, {used} used")
+
+
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
     """A small table: the first column is text, the others numbers."""
     grid = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
@@ -58,8 +65,6 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> 
 
 class Progress:
     """How a training run is doing: loss between its rulers, accuracy, speed, time left."""
-
-    COLUMNS = "loss {loss:.3f} (ln N {log_n:.2f}, floor {floor:.2f}) · accuracy {accuracy:5.1f} % · {rate} pairs/s"
 
     def __init__(self, steps: int, done: int) -> None:
         self.steps, self.done, self.last = steps, done, 0.0
@@ -77,10 +82,11 @@ class Progress:
         self.start = time.monotonic()
         return self
 
-    def update(self, step: int, *, rate: float, **measures: float) -> None:
-        """After a chunk. `rate` may be NaN while it is not known yet."""
-        note = self.COLUMNS.format(rate="—" if rate != rate else f"{rate:,.0f}", **measures)
-        now = time.monotonic()
+    def update(self, step: int, *, loss: float, rulers: tuple[float, float] | None, accuracy: float, rate: float) -> None:
+        """After a chunk. `rulers`: ln N and the floor, between which a contrastive loss lies; `rate` may be NaN while it is not known yet."""
+        between = f" (ln N {rulers[0]:.2f}, floor {rulers[1]:.2f})" if rulers else ""
+        pairs = "—" if rate != rate else f"{rate:,.0f}"
+        note, now = f"loss {loss:.3f}{between} · accuracy {accuracy:5.1f} % · {pairs} pairs/s", time.monotonic()
         if self.bar:
             self.bar.update(self.task, completed=step, note=note)
         elif now - self.last > 5 or step == self.steps:
@@ -91,8 +97,3 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
-
-
-def is_interactive() -> bool:
-    """Is there a person at the keyboard?"""
-    return sys.stdin.isatty() and errors.is_terminal
