@@ -167,7 +167,9 @@ def test_a_sentence_can_be_heard(tmp_path):
         samples = np.frombuffer(sound.readframes(4000), "<i2")
     assert np.abs(samples).max() > 3000, f"the sound should be heard, but its loudest sample is {np.abs(samples).max()} of 32,767"
     fails("draw", "a red cat", tmp_path / "cat.wav", names=("cat",))
-    fails("draw", "a red star", tmp_path / "none" / "x.wav", names=("x.wav",))
+    works("draw", "a red star", tmp_path / "new" / "x.wav")
+    assert (tmp_path / "new" / "x.wav").is_file(), "the folder of a sound should be made, as that of a PNG is"
+    fails("draw", "a red star", tmp_path / "star.wav" / "x.wav", names=("x.wav",))
 
 
 def test_a_sentence_is_drawn_and_the_same_seed_draws_the_same():
@@ -278,6 +280,7 @@ MISTAKES = {
     "a text as picture": (("classify", "MODEL", "words.txt", "a red circle", "a blue star"), ("words.txt",)),
     "a folder as picture": (("caption", "MODEL", "."), ("folder",)),
     "no captions to classify": (("classify", "MODEL", "PICTURE"), ("captions",)),
+    "one caption to classify": (("classify", "MODEL", "PICTURE", "a red circle"), ("two captions",)),
     "no file of captions": (("caption", "MODEL", "PICTURE", "--captions", "none.txt"), ("none.txt",)),
     "an empty file of captions": (("caption", "MODEL", "PICTURE", "--captions", "empty.txt"), ("empty.txt",)),
     "no folder of pictures": (("search", "MODEL", "a red circle", "--images", "none"), ("none",)),
@@ -292,6 +295,7 @@ MISTAKES = {
     "draw too many words": (("draw", "a", "red", "circle"), ("one sentence",)),
     "draw nothing": (("draw", " ", "x.png"), ()),
     "draw too small": (("draw", "a red circle", "x.png", "--size", "3"), ("--size is 3",)),
+    "draw nothing wide": (("draw", "a red circle", "x.png", "--size", "0"), ("--size is 0",)),
     "draw too large": (("draw", "a red circle", "x.png", "--size", "5000"), ("--size is 5000",)),
     "draw none": (("draw", "--count", "0", "f"), ("count",)),
     "draw fewer than none": (("draw", "--count", "-4", "f"), ("count",)),
@@ -300,6 +304,7 @@ MISTAKES = {
     "draw where nothing can be": (("draw", "a red circle", "words.txt/x.png"), ("words.txt/x.png",)),
     "draw with an unknown ending": (("draw", "a red circle", "x.nonsense"), ("x.nonsense",)),
     "draw with a seed below 0": (("draw", "a red circle", "x.png", "--seed", "-1"), ("seed",)),
+    "export for others where nothing can be": (("export", "MODEL", "words.txt/f", "--format", "hf"), ("words.txt/f",)),
     "export over a folder": (("export", "MODEL", "bad"), ("bad",)),
     "plot where nothing can be": (("plot", "MODEL", "--out", "words.txt/f"), ("words.txt/f",)),
 }

@@ -66,6 +66,14 @@ def test_a_collapsed_model_gets_chance():
         check(f"recall_at_k with k = {k} among 20 things, all similarities equal", found, k / 20, 1e-9, f"by luck {k} of 20 queries find their own")
 
 
+def test_a_model_whose_numbers_are_none_gets_chance():
+    for k in (1, 5):
+        check(f"recall_at_k with k = {k} of similarities that are NaN", recall(np.full((20, 20), np.nan), np.eye(20, dtype=bool), k), k / 20, 1e-9)
+    one = np.eye(4)
+    one[0, 0] = np.nan
+    check("recall_at_k where one similarity is NaN", recall(one, np.eye(4, dtype=bool), 1), 0.75, 1e-9, "what is no number is near to nothing")
+
+
 def test_what_differs_by_rounding_alone_ties():
     rng = seeded(5)
     similarity, relevant = rng.uniform(-1, 1, (20, 1)) + rng.uniform(-1e-7, 1e-7, (20, 20)), np.eye(20, dtype=bool)
@@ -467,3 +475,15 @@ def test_equal_captions_in_a_folder_are_right_for_each_of_their_pictures(tmp_pat
     scores = evaluate.evaluate_folder(Reader(model_of(9), WordTokenizer(["a"], 9)), folder)
     assert scores["text_to_image_recall_at_1"] == 1 and scores["image_to_text_recall_at_1"] == 1, f"equal captions should be one, got {scores}"
     assert scores["captions"] == 2, f"two different captions, got {scores['captions']}"
+
+
+def test_one_picture_has_no_uniformity_and_a_small_folder_of_its_own_is_not_called_new(tmp_path):
+    pixels = np.zeros((12, 8, 8, 3), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(12)
+    names, said = [f"{i}.png" for i in range(12)], [str(10 * i) for i in range(12)]
+    one = evaluate.evaluate_folder(Reader(model_of(9), WordTokenizer(["a"], 9)), Folder(tmp_path, names[:1], pixels[:1], np.arange(1), said[:1], []))
+    assert "uniformity" not in one and not any(np.isnan(list(one.values()))), f"one picture has no spread: leave uniformity out, got {one}"
+    folder = Folder(tmp_path, names, pixels, np.arange(12), said, [])
+    for trained_on, wanted in (({}, True), ({"data": str(tmp_path.resolve())}, False)):
+        pairs, new = evaluate.pairs_to_ask(Reader(model_of(9), WordTokenizer(["a"], 9), "m", trained_on), folder)
+        assert len(pairs) == 12 and new is wanted, f"trained on {trained_on or 'something else'}: want 12, new: {wanted}; got {len(pairs)}, {new}"

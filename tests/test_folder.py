@@ -137,6 +137,7 @@ BAD_LINES = {
     "no file": ('{"text": "a"}', "lacks 'file_name'"),
     "neither": ("{}", "lacks 'file_name' and 'text'"),
     "empty text": ('{"file_name": "a.png", "text": "  "}', "lacks 'text'"),
+    "no word": ('{"file_name": "a.png", "text": "?!"}', "'?!'"),
     "text is a list": ('{"file_name": "a.png", "text": ["a"]}', "lacks 'text'"),
     "above": ('{"file_name": "../x.png", "text": "a"}', "'../x.png'"),
     "absolute": ('{"file_name": "/etc/x.png", "text": "a"}', "'/etc/x.png'"),
@@ -184,6 +185,8 @@ def test_a_bad_picture_is_named_or_left_out_and_counted(tmp_path, cache, kind):
     assert len(read.pixels) == 2, f"2 pictures are left, but pixels has {len(read.pixels)} rows: statistics would count blank ones"
     again = folder.read_folder(path, 6, skip_bad=True)
     assert again.skipped == read.skipped, "what was left out should be told on the second reading too"
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), str(path / "b.png"), "--skip-bad")
+    assert sorted(each.suffix for each in cache.iterdir()) == [".json", ".npy"], f"one cache, and nothing beside it: {list(cache.iterdir())}"
 
 
 def test_statistics_do_not_count_pictures_left_out(tmp_path):

@@ -161,4 +161,4 @@ def test_a_wav_file_holds_the_sound(tmp_path):
         assert form == (1, 2, 8000, 7), f"want one channel, 2 bytes a sample, 8000 a second, 7 samples; got {form}"
         read = np.frombuffer(file.readframes(7), "<i2")
     check("the samples in the file", read, np.array([0, 16384, -16384, 32767, -32767, 32767, -32767]), 1e-12, "what is beyond -1..1 is cut off")
-    raises_one_sentence(UserError, lambda: sound.write_wav(tmp_path / "no" / "a.wav", samples), "could not write", "a.wav")
+    raises_one_sentence(UserError, lambda: sound.write_wav(tmp_path / "a.wav" / "b.wav", samples), "could not write", "b.wav")

@@ -12,6 +12,7 @@ from . import parallel, run, show
 from . import search as find
 from .bundle import CONFIG, HISTORY, PRETRAINED, Bundle, load, read_json, save_bundle, save_for_hugging_face, write_atomically
 from .bundle import find as find_model
+from .checkpoint import new_folder, newest_folder
 from .errors import UserError
 from .folder import METADATA, Folder, fit, open_image, read_folder, read_metadata
 from .world import WORLDS, World, get_world
@@ -28,18 +29,20 @@ def train(args: "cli.Train") -> None:
     parallel.start(args.devices, args.coordinator, args.processes, args.process_id)
     show.only_if(parallel.is_main())
     out, saved = args.out, None
-    name = "folder" if args.data else args.world or "single"
+    name = args.data.resolve().name if args.data else args.world or "single"
     if args.resume:
-        out = out or run.newest_folder(RUNS, name)
+        out = out or newest_folder(RUNS, name)
         saved = read_json(out / CONFIG)
+        if saved.get("format") != "tinyclip":
+            raise UserError(f"{out / CONFIG} does not describe a run of tinyclip: name the run's folder with --out.")
     plan = run.plan(args, saved)
-    out = out or run.new_folder(RUNS, Path(args.data).resolve().name if args.data else name)
+    out = out or new_folder(RUNS, name)
     bundle = run.train_into(plan, out, resume=args.resume)
     if bundle is None:
         return
     scores = _scores(bundle, plan.world, plan.folder)
     figures = draw_figures(bundle, out / "figures", plan.world, plan.folder)
-    _table(bundle, {key: value for key, value in scores.items() if not any(detail in key for detail in DETAILS)})
+    _table(bundle, {key: value for key, value in scores.items() if not any(detail in key for detail in DETAILS)}, plan.folder)
     if plan.world is not None and bundle.history.get("all_right"):
         first = bundle.history["all_right"]
         show.result(f"all new pictures right after {first['seconds']:.1f} s of training and {first['pairs']:,} pairs")
@@ -60,7 +63,7 @@ def evaluate(args: "cli.Evaluate") -> None:
     if args.json:
         show.result(json.dumps({key: round(value, 6) for key, value in scores.items()}))
     else:
-        _table(bundle, scores)
+        _table(bundle, scores, folder)
 
 
 def search(args: "cli.Search") -> None:
@@ -72,7 +75,7 @@ def search(args: "cli.Search") -> None:
     k = _at_least_one(args.k)
     query = bundle.embed_texts([sentence])[0]  # first, since an unknown word should not cost a minute of embedding
     names, pictures = _gallery(bundle, args.images)
-    rows, scores = find.nearest(query, _embed(bundle, pictures), k)
+    rows, scores = find.nearest(query, bundle.embed_images(np.asarray(pictures)), k)
     grid = plots.picture_grid([pictures[row] for row in rows], [f"{score:.3f}" for score in scores], args.out, sentence)
     for row, score in zip(rows, scores, strict=True):
         show.result(f"{score:.3f}  {names[row]}")
@@ -84,7 +87,7 @@ def classify(args: "cli.Classify") -> None:
     bundle = load(args.model)
     image = bundle.embed_images([open_image(args.image)])[0]
     captions = list(args.captions)
-    if not captions:
+    if len(captions) < 2:
         raise UserError("give at least two captions to choose from.")
     for probability, caption in sorted(zip(find.classify(bundle, image, captions), captions, strict=True), reverse=True):
         show.result(f"{probability:7.2%}  {caption}")
@@ -176,13 +179,14 @@ def _scores(bundle: Bundle, world: World | None, folder: Folder | None) -> dict[
     return measure.evaluate_folder(bundle, folder)
 
 
-def _table(bundle: Bundle, scores: dict[str, float]) -> None:
+def _table(bundle: Bundle, scores: dict[str, float], folder: Folder | None) -> None:
     percent = ("zero_shot", "recall", "binding", "linear")
     rows = []
     for key, value in scores.items():
         shown = f"{100 * value:.1f} %" if any(word in key for word in percent) else f"{value:.3f}" if isinstance(value, float) else str(value)
         rows.append((key.replace("_", " "), shown))
-    show.table(bundle.name, rows, ("measured on new pictures", ""))
+    new = folder is None or measure.pairs_to_ask(bundle, folder)[1]
+    show.table(bundle.name, rows, (f"measured on {'new pictures' if new else 'what it was trained on'}", ""))
 
 
 def _tested_on(
@@ -196,7 +200,9 @@ def _tested_on(
     if world is not None:
         return get_world(world), None
     if data is not None:
-        return None, read_folder(data, bundle.config.image.size, progress=show.track)
+        folder = read_folder(data, bundle.config.image.size, skip_bad=True, progress=show.track)
+        show.left_out(folder.skipped, len(folder.captions))
+        return None, folder
     raise UserError(f"the model {bundle.name!r} does not say what it was trained on: {ask}.")
 
 
@@ -220,16 +226,14 @@ def _gallery(bundle: Bundle, images: Path | None) -> tuple[list[str], Any]:
     if not images.is_dir():
         raise UserError(f"there is no folder {images} to search.")
     if (images / METADATA).is_file():
-        files = list(dict.fromkeys(name for name, _ in read_metadata(images)[0]))
+        pairs, wrong = read_metadata(images, skip_bad=True)
+        show.left_out(wrong, len(pairs))
+        files = list(dict.fromkeys(name for name, _ in pairs))
     else:
         files = sorted(str(path.relative_to(images)) for path in images.rglob("*") if path.suffix.lower() in PICTURES)
     if not files:
         raise UserError(f"{images} holds no pictures ({', '.join(sorted(PICTURES))}).")
     return files, np.stack([fit(open_image(images / name), size) for name in show.track(files, "reading pictures")])
-
-
-def _embed(bundle: Bundle, pictures: Any) -> Any:
-    return bundle.embed_images(np.asarray(pictures))
 
 
 def _captions(bundle: Bundle, path: Path | None) -> list[str]:

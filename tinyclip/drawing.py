@@ -26,7 +26,7 @@ def draw(args: "cli.Draw") -> None:
     if args.count is not None:
         if len(words) != 1 or not 1 <= args.count <= 10_000_000:
             raise UserError("with --count, give one folder and a count from 1: tinyclip draw --world pairs --count 1000 FOLDER.")
-        draw_folder(get_world(args.world or "single"), args.count, Path(words[0]), _size(args.size or 32), args.seed)
+        draw_folder(get_world(args.world or "single"), args.count, Path(words[0]), _size(args.size, 32), args.seed)
         return
     if not 1 <= len(words) <= 2:
         raise UserError('give one sentence in quotes and a file: tinyclip draw "a small red circle" OUT.png.')
@@ -38,7 +38,7 @@ def draw(args: "cli.Draw") -> None:
         return
     world, said = read_anywhere(words[0], args.world)
     scenes = world.dress(jax.random.key(args.seed), world.fill(said, args.seed)[None])
-    picture = evaluate.draw_bytes(world, scenes, _size(args.size or 256))[0]
+    picture = evaluate.draw_bytes(world, scenes, _size(args.size, 256))[0]
     path = Path(words[1] if len(words) == 2 else "-".join(words[0].lower().split()) + ".png")
     save_picture(picture, path)
     show.result(str(path))
@@ -65,7 +65,8 @@ def save_picture(picture: UInt8[np.ndarray, "S S 3"], path: Path) -> None:
         raise UserError(f"could not write {path}: {getattr(error, 'strerror', None) or error}.") from None
 
 
-def _size(size: int) -> int:
+def _size(size: int | None, usual: int) -> int:
+    size = usual if size is None else size
     if not 8 <= size <= 4096:
         raise UserError(f"--size is {size}, but must lie between 8 and 4096 pixels.")
     return size

@@ -26,8 +26,9 @@ def recall_at_k(similarity: Similarity, relevant: Bool[np.ndarray, "Q G"], k: in
     """The share of queries with at least one relevant thing among their k nearest. Lesson 11.
 
     Several things may be relevant to one query. Ties (within `ROUNDING`) count as what random order among them would give on average: a
-    collapsed model, for which all is equally near, gets chance, not 100 %.
+    collapsed model, for which all is equally near, gets chance, not 100 %, and so does one whose embeddings are no numbers.
     """
+    similarity = np.nan_to_num(similarity, nan=-1e30)  # NaN is farther than anything
     if not relevant.any(axis=1).all():
         raise ValueError("recall_at_k: every query needs at least one relevant thing in the gallery")
     best = np.where(relevant, similarity, -np.inf).max(axis=1, keepdims=True)  # (Q, 1)
@@ -54,8 +55,8 @@ def prompt_ensemble(embeddings: Float[np.ndarray, "P C E"]) -> Float[np.ndarray,
 
     The mean of unit vectors is shorter than 1, so the last step is not redundant. Averaged in embedding space, not over probabilities.
     """
-    mean = _unit(embeddings).mean(0)
-    return _unit(mean)
+    mean = to_unit(embeddings).mean(0)
+    return to_unit(mean)
 
 
 def binding_scores(similarity: Float[np.ndarray, "n 2 2"]) -> dict[str, float]:
@@ -103,7 +104,8 @@ def uniformity(embeddings: Float[np.ndarray, "B E"]) -> float:
     return float(np.log((kernel.sum() - np.trace(kernel)) / (n * (n - 1))))
 
 
-def _unit(x: Float[np.ndarray, "*B E"]) -> Float[np.ndarray, "*B E"]:
+def to_unit(x: Float[np.ndarray, "*B E"]) -> Float[np.ndarray, "*B E"]:
+    """Every row to length 1; a row of zeros stays zeros."""
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
@@ -178,9 +180,9 @@ def recalls(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"], t
 
 
 def geometry(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "B E"]) -> dict[str, float]:
-    """Modality gap, alignment, and the mean uniformity of both modalities, of B pairs."""
-    spread = (uniformity(images) + uniformity(texts)) / 2
-    return {"modality_gap": modality_gap(images, texts), "alignment": alignment(images, texts), "uniformity": spread}
+    """Modality gap, alignment, and the mean uniformity of both modalities, of B pairs; one pair has no uniformity."""
+    spread = {"uniformity": (uniformity(images) + uniformity(texts)) / 2} if len(images) > 1 else {}
+    return {"modality_gap": modality_gap(images, texts), "alignment": alignment(images, texts)} | spread
 
 
 def binding_world(bundle: Bundle, world: World, number: int = 400, seed: int = 3) -> dict[str, float]:
@@ -220,19 +222,22 @@ def evaluate_world(bundle: Bundle, world: World) -> dict[str, float]:
     return scores | probe_world(bundle, world) | {"logit_scale": float(bundle.model.logit_scale)}
 
 
+def pairs_to_ask(bundle: Bundle, folder: Folder) -> tuple[Int[np.ndarray, "n"], bool]:
+    """The pairs of a folder to measure a model on, and whether they are new to it.
+
+    Of the folder that it was trained on, those kept from training; but if they are of fewer than two pictures, all of them, as of any other folder.
+    """
+    own, kept = bundle.trained_on.get("data") == str(folder.path.resolve()), folder.validation_pairs()
+    few = len(set(folder.picture_of[kept].tolist())) < 2
+    return (kept, True) if own and not few else (np.arange(len(folder.captions)), not own)
+
+
 def evaluate_folder(bundle: Bundle, folder: Folder, number: int = 1000) -> dict[str, float]:
-    """Retrieval in a folder of captioned pictures: on those kept from training, where it is the folder the model was trained on, else on all."""
-    trained_here = bundle.trained_on.get("data") == str(folder.path.resolve()) and len(folder.validation_pairs()) > 1
-    pairs = (folder.validation_pairs() if trained_here else np.arange(len(folder.captions)))[:number]
-    rows, columns = np.unique(folder.picture_of[pairs]), list(dict.fromkeys(folder.captions[pair] for pair in pairs))
-    true = np.zeros((len(rows), len(columns)), bool)
-    for pair in pairs:
-        same = [folder.captions[pair] == caption for caption in columns]
-        true[np.searchsorted(rows, folder.picture_of[pair])] |= same
-    images, texts = bundle.embed_images(np.asarray(folder.pixels[rows])), bundle.embed_texts(columns)
-    own = true.argmax(1)
+    """Retrieval among the first `number` of the pairs that `pairs_to_ask` gives."""
+    rows, captions, true = folder.told(pairs_to_ask(bundle, folder)[0][:number])
+    images, texts = bundle.embed_images(np.asarray(folder.pixels[rows])), bundle.embed_texts(captions)
     return (
         recalls(images, texts, true)
-        | geometry(images, texts[own])
-        | {"pictures": len(rows), "captions": len(columns), "logit_scale": float(bundle.model.logit_scale)}
+        | geometry(images, texts[true.argmax(1)])
+        | {"pictures": len(rows), "captions": len(captions), "logit_scale": float(bundle.model.logit_scale)}
     )

@@ -7,16 +7,18 @@ training, to see how the model does on pictures it has not seen.
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from .config import cache_folder
 from .errors import UserError
+from .tokenizer import split_words
 
 METADATA = "metadata.jsonl"
 Progress = Callable[[Iterable, str], Iterable]
@@ -70,6 +72,15 @@ class Folder:
         """The pairs of every tenth picture."""
         return np.setdiff1d(np.arange(len(self.captions)), self.training_pairs())
 
+    def told(self, pairs: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "B"], list[str], Bool[np.ndarray, "B M"]]:
+        """The pictures of these pairs, each once, their distinct captions, and `[i, j]`: does picture i have caption j?"""
+        pictures, row = np.unique(self.picture_of[pairs], return_inverse=True)
+        column: dict[str, int] = {}
+        said = [column.setdefault(self.captions[pair], len(column)) for pair in pairs]
+        true = np.zeros((len(pictures), len(column)), bool)
+        true[row, said] = True
+        return pictures, list(column), true
+
 
 def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, str]], list[str]]:
     """The (file name, caption) pairs of a folder, and what was wrong with each line left out.
@@ -97,6 +108,8 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
                 problem = "is not a JSON object"
             elif missing := [key for key in ("file_name", "text") if not isinstance(entry.get(key), str) or not entry[key].strip()]:
                 problem = f"lacks {' and '.join(map(repr, missing))} (each a string)"
+            elif not split_words(entry["text"]):
+                problem = f"has no word in its text {entry['text']!r}"
             elif "\0" in entry["file_name"]:
                 problem = f"names {entry['file_name']!r}, which is no file name"
             elif not (path / entry["file_name"]).resolve().is_relative_to(path.resolve()):
@@ -120,11 +133,13 @@ def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: P
     path = Path(path)
     pairs, skipped = read_metadata(path, skip_bad)
     files = list(dict.fromkeys(name for name, _ in pairs))
-    key = hashlib.sha256(json.dumps([str(path.resolve()), size, skip_bad, [(name, _stamp(path / name)) for name in files]]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([str(path.resolve()), size, [(name, _stamp(path / name)) for name in files]]).encode()).hexdigest()
     cache, index = cache_folder() / f"{key[:32]}.npy", cache_folder() / f"{key[:32]}.json"
     if not (cache.is_file() and index.is_file()):
         _decode(path, files, size, skip_bad, cache, index, progress)
     bad = json.loads(index.read_text())
+    if bad and not skip_bad:
+        raise _unusable(next(iter(bad.values())))
     files = [name for name in files if name not in bad]
     pairs = [(name, text) for name, text in pairs if name not in bad]
     if not pairs:
@@ -132,6 +147,10 @@ def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: P
     number = {name: i for i, name in enumerate(files)}
     picture_of = np.array([number[name] for name, _ in pairs])
     return Folder(path, files, np.load(cache, mmap_mode="r")[: len(files)], picture_of, [text for _, text in pairs], skipped + list(bad.values()))
+
+
+def _unusable(problem: str) -> UserError:
+    return UserError(f"{problem[:-1]}; mend it, or leave such files out with --skip-bad.")
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -143,8 +162,9 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path, index: Path, progress: Progress) -> None:
-    """Write the cache beside its final name and rename it last, so that an interrupted decoding leaves nothing half-written."""
-    beside, bad = cache.with_suffix(f".{os.getpid()}.part"), {}
+    """Write beside the final names and rename last: an interrupted decoding leaves nothing half-written, and two at once do not meet."""
+    own, bad = f".{uuid.uuid4().hex}.part", {}
+    beside, index_beside = cache.with_suffix(own), index.with_suffix(f".json{own}")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(files), size, size, 3))
@@ -155,15 +175,17 @@ def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path
                 good += 1
             except UserError as error:
                 if not skip_bad:
-                    raise UserError(f"{str(error)[:-1]}; mend it, or leave such files out with --skip-bad.") from None
+                    raise _unusable(str(error)) from None
                 bad[name] = str(error)
         pixels.flush()
-        index.write_text(json.dumps(bad))
+        index_beside.write_text(json.dumps(bad))
+        os.replace(index_beside, index)
         os.replace(beside, cache)
     except OSError as error:
         raise UserError(f"could not write the cache of decoded pictures in {cache.parent}: {error.strerror or error}.") from None
     finally:
-        beside.unlink(missing_ok=True)
+        for part in (beside, index_beside):
+            part.unlink(missing_ok=True)
 
 
 def write_folder(path: Path, pictures: Iterable[UInt8[np.ndarray, "S S 3"]], captions: Iterable[str], digits: int = 5) -> int:

@@ -6,12 +6,7 @@ Plain arrays in, numbers out; rows are things, and row i of two arrays is the sa
 import numpy as np
 from jaxtyping import Float, Int
 
-from .evaluate import recall_at_k
-
-
-def to_unit(points: Float[np.ndarray, "n E"]) -> Float[np.ndarray, "n E"]:
-    """Every row to length 1; a row of zeros stays zeros."""
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+from .evaluate import recall_at_k, to_unit
 
 
 def close_gap(

@@ -108,6 +108,7 @@ def write_wav(path: Path, sound: Float[np.ndarray, "t"], rate: int = RATE) -> No
     """One channel of 16 bits a sample; what is beyond -1..1 is cut off. Raises `UserError` if the file cannot be written."""
     samples = np.round(np.clip(sound, -1, 1) * 32767).astype("<i2")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as raw, wave.open(raw, "wb") as file:
             file.setparams((1, 2, rate, len(samples), "NONE", "not compressed"))
             file.writeframes(samples.tobytes())

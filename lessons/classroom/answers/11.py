@@ -6,25 +6,25 @@ import math
 import numpy as np
 
 from lessons.classroom.answers import right, wrong
-from tinyclip.evaluate import _unit
+from tinyclip.evaluate import to_unit
 from tinyclip.search import BLOCK
 
 # 11.1 prompt_ensemble
 
 
-@wrong("11.1", "is each sentence normalised before the mean? Else a long one counts for more")
+@wrong("11.1", "is each sentence normalised before the mean? Else one whose vector is long counts for more")
 def prompt_ensemble_of_raw_sentences(embeddings):
-    return _unit(embeddings.mean(0))
+    return to_unit(embeddings.mean(0))
 
 
 @wrong("11.1", "is the mean normalised again? The mean of unit vectors that differ is shorter than 1")
 def prompt_ensemble_not_normalised_again(embeddings):
-    return _unit(embeddings).mean(0)
+    return to_unit(embeddings).mean(0)
 
 
 @wrong("11.1", "is the mean over the classes? It is over the sentences of each, the first axis")
 def prompt_ensemble_over_classes(embeddings):
-    return _unit(_unit(embeddings).mean(1))
+    return to_unit(to_unit(embeddings).mean(1))
 
 
 @wrong("11.1", "is the length taken over all numbers at once? Each sentence has its own, along the last axis")
@@ -48,7 +48,7 @@ def prompt_ensemble_without_a_root(embeddings):
 @wrong("11.1", "are the given embeddings changed in place?")
 def prompt_ensemble_in_place(embeddings):
     embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
-    return _unit(embeddings.mean(0))
+    return to_unit(embeddings.mean(0))
 
 
 @right("11.1")
