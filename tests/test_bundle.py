@@ -109,6 +109,11 @@ def test_arrays_of_another_type_are_refused(one):
     raises_one_sentence(UserError, lambda: one.preprocess.__wrapped__(one, np.zeros((2, 10, 10, 3), np.float32)), "float32", "uint8")
 
 
+@pytest.mark.parametrize("images", [[], ["x.png"], [np.zeros((10, 10, 3), np.uint8)]], ids=["none", "a name", "an array"])
+def test_what_is_no_picture_is_refused(one, images):
+    raises_one_sentence(UserError, lambda: one.preprocess.__wrapped__(one, images), "PIL", "uint8")
+
+
 def test_many_are_embedded_as_few_are(one, monkeypatch):
     images, sentences = pictures(9, 10, 10), [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square", "a")]
     together, said = one.embed_images(images), one.embed_texts(sentences)

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from helpers import raises_one_sentence
+from matplotlib.text import Text
 from PIL import Image
 
 from tinyclip import plots
@@ -41,6 +42,18 @@ def test_a_figure_is_a_png_of_a_readable_size_and_leaves_no_figure_open(tmp_path
     assert 400 <= width <= 1300 and 150 <= height <= 1300, f"{name}: want 400 to 1300 pixels wide, got {width} x {height}"
     assert shades > 20, f"{name}: the figure looks empty: it has {shades} colours"
     assert plt.get_fignums() == [], f"{name}: no pyplot figure may be left open, got {plt.get_fignums()}"
+
+
+def test_dollars_are_dollars(tmp_path, monkeypatch):
+    figures, priced = [], ["a $5 bill and a $20 bill", r"$\frac$ and \o/"]
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or path)
+    plots.picture_grid(list(PICTURES[:2]), priced, tmp_path, priced[1])
+    plots.similarity_matrix(RNG.uniform(0, 1, (2, 2)), PICTURES[:2], priced, tmp_path)
+    plots.space_map(POINTS[:2], POINTS[2:4], PICTURES[:2], priced, tmp_path)
+    for figure in figures:
+        figure.canvas.draw()  # what Matplotlib took for mathematics would fail here
+        found = [text.get_text() for text in figure.findobj(Text)]
+        assert all(any(plots.plain(each) == text for text in found) for each in priced), f"{priced} should be in the figure as they are, got {found}"
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):

@@ -205,6 +205,14 @@ def test_open_clips_prefix_and_config_are_understood(tmp_path):
     assert tinyclip.load(folder).config == loaded("openai").config
 
 
+def test_open_clips_logit_bias_is_read(tmp_path):
+    folder = copied("openai", tmp_path)
+    save_file(load_file(folder / "model.safetensors") | {"logit_bias": np.array(-7.5, np.float32)}, folder / "model.safetensors")
+    bundle = tinyclip.load(folder)
+    assert bundle.config.loss == "sigmoid", "a model with a logit_bias was trained with the sigmoid loss"
+    assert bundle.model.logit_bias[...] == -7.5, f"its bias is -7.5, got {bundle.model.logit_bias[...]}"
+
+
 def test_heads_are_64_wide_in_openais_names():
     assert loaded("openai").config.image.heads == 1 and loaded("openai").config.image.width == 64
 
@@ -333,6 +341,13 @@ def test_a_published_model_saved_as_ours_comes_back(tmp_path):
     again = tinyclip.load(tmp_path / "ours")
     same_parameters(again, loaded("gelu"))
     assert again.config == loaded("gelu").config and again.tokenizer == loaded("gelu").tokenizer
+
+
+def test_a_model_with_room_for_more_tokens_than_its_tokenizer_knows_is_saved_as_ours(tmp_path):
+    wide = loaded("gelu")
+    more = replace(wide.config, text=replace(wide.config.text, vocab=wide.config.text.vocab + 5))
+    bundles.save_bundle(tmp_path / "ours", replace(wide, model=randomised(lambda: CLIP(more, rngs=nnx.Rngs(0)))))
+    assert tinyclip.load(tmp_path / "ours").config == more
 
 
 def test_a_model_with_a_logit_bias_is_refused(tmp_path):

@@ -64,6 +64,9 @@ def test_half_precision_is_compared_in_float32_and_float64_stays():
     with jax.enable_x64(True):
         args = pairs(7, dtype=np.float64)
         check("float64", run(*args), contrastive_loss(*args, 50.0), 1e-12)
+        narrow, scale, bias = pairs(7), np.float64(50), np.float64(-9)
+        check("float32, the scale float64", streamed_contrastive_loss(*narrow, scale, 3), contrastive_loss(*narrow, scale), 1e-5)
+        check("float32, scale and bias float64", streamed_sigmoid_loss(*narrow, scale, bias, 3), sigmoid_loss(*narrow, scale, bias), 1e-5)
 
 
 def test_blocks_hold_every_row_once_with_its_number():

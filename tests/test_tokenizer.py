@@ -199,6 +199,12 @@ def test_an_unknown_word_like_no_other_lists_the_known_ones(tokenizer):
     assert "did you mean" not in str(error.value), f"the error suggests something for a word like no other: {error.value}"
 
 
+def test_a_large_vocabulary_is_not_told_whole():
+    with pytest.raises(UserError) as error:
+        WordTokenizer([f"w{i}" for i in range(20_000)], 9)(["zzzzzz"])
+    assert len(str(error.value)) < 600 and "19,940 more" in str(error.value), f"want some words and how many more, got {str(error.value)[:600]}"
+
+
 @pytest.mark.parametrize("special", ["<pad>", "<start>", "<end>"])
 def test_a_special_token_in_a_caption_is_an_unknown_word(tokenizer, special):
     with pytest.raises(UserError) as error:

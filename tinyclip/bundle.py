@@ -58,8 +58,11 @@ class Bundle:
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
                 raise UserError(f"preprocess wants pictures as (B, height, width, 3) of uint8, not {images.shape} of {images.dtype}.")
             images = images if images.shape[1:3] == (size, size) else [Image.fromarray(image) for image in images]
-        pixels = images if isinstance(images, np.ndarray) else np.stack([fit(image, size) for image in images])
-        return np.asarray(normalise(pixels.astype(np.float32) / 255, config))
+        if not isinstance(images, np.ndarray):
+            if not images or not all(isinstance(image, Image.Image) for image in images):
+                raise UserError("preprocess wants a list of PIL pictures, at least one, or one array (B, height, width, 3) of uint8.")
+            images = np.stack([fit(image, size) for image in images])
+        return np.asarray(normalise(images.astype(np.float32) / 255, config))
 
     def embed_images(self, images: Sequence[Image.Image] | UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B E"]:
         """Pictures to unit vectors, in batches. Lesson 00."""
@@ -116,12 +119,17 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         raise UserError(f"could not write {path}: {error.strerror or error}. Free some space or choose another folder with --out.") from None
 
 
-def save_bundle(folder: Path, bundle: Bundle, extra: dict[str, Any] | None = None) -> None:
-    """Write a model folder. `extra` is added to `config.json` beside the model's own configuration."""
+def _make(folder: Path) -> None:
+    """Raises `UserError` if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"could not make the folder {folder}: {error.strerror}.") from None
+
+
+def save_bundle(folder: Path, bundle: Bundle, extra: dict[str, Any] | None = None) -> None:
+    """Write a model folder. `extra` is added to `config.json` beside the model's own configuration."""
+    _make(folder)
     config = {"format": "tinyclip", "model": bundle.config.to_json()} | (extra or {}) | bundle.trained_on
     write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
     write_atomically(folder / TOKENIZER, json.dumps(bundle.tokenizer.to_json()) + "\n")
@@ -131,7 +139,7 @@ def save_bundle(folder: Path, bundle: Bundle, extra: dict[str, Any] | None = Non
 def save_for_hugging_face(folder: Path, bundle: Bundle) -> None:
     """Write a snapshot that `transformers.CLIPModel.from_pretrained` loads. Raises `UserError` if it has no place for the model. Lesson 18."""
     files, tensors = published.hugging_face_files(bundle.config, bundle.tokenizer, flat(nnx.state(bundle.model, nnx.Param)))
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     for name, content in files.items():
         write_atomically(folder / name, content if isinstance(content, str) else json.dumps(content, indent=1) + "\n")
     write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
@@ -192,7 +200,8 @@ def load(name: str | Path, image_size: int | None = None) -> Bundle:
         tokenizer = BPE.from_json(words) if words.get("type") == "bpe" else WordTokenizer.from_json(words)
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{folder / TOKENIZER} is damaged: it wants a list of words, or of merges, and a context.") from None
-    if (tokenizer.vocab, tokenizer.end, tokenizer.context) != (config.text.vocab, config.text.end_token, config.text.context):
+    # A published model may have room for more tokens than its tokenizer knows.
+    if tokenizer.vocab > config.text.vocab or (tokenizer.end, tokenizer.context) != (config.text.end_token, config.text.context):
         raise UserError(f"{folder / TOKENIZER} does not belong to {folder / CONFIG}: they disagree about the vocabulary or the context.")
     params = read_parameters(Tensors(folder / WEIGHTS), config, own_names(config))
     if image_size is not None and image_size != config.image.size:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from .config import CLIPConfig
 from .weights import Piece, Shape, Tensor
 
-IGNORED = ("position_ids", "input_resolution", "context_length", "vocab_size", "attn_mask", "logit_bias")  # buffers and counts, no parameters
+IGNORED = ("position_ids", "input_resolution", "context_length", "vocab_size", "attn_mask")  # buffers and counts, no parameters
 
 
 def same(x: Tensor) -> Tensor:
@@ -93,6 +93,8 @@ def openai(config: CLIPConfig, prefix: str = "") -> Iterator[tuple[str, Piece]]:
     yield from norm("text.norm_final", f"{prefix}ln_final", text.width)
     yield "text_projection.kernel", Piece(f"{prefix}text_projection", (text.width, config.embed), same)
     yield "log_logit_scale", Piece("logit_scale", (), same)
+    if config.loss == "sigmoid":
+        yield "logit_bias", Piece("logit_bias", (), same)
     for tower, theirs, part in (("image", "visual.", image), ("text", prefix, text)):
         for i in range(part.depth):
             block, layer, D = f"{tower}.blocks.{i}", f"{theirs}transformer.resblocks.{i}", part.width

@@ -26,6 +26,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing global, no window, no leak
 
 
+def plain(text: str) -> str:
+    """Text that Matplotlib shows as it is: between two dollars it would see mathematics."""
+    return text.replace("$", r"\$")
+
+
 def _save(figure: Figure, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +50,7 @@ def similarity_matrix(similarity: Float[np.ndarray, "B M"], pictures: Pictures, 
         for j in range(M):
             value, dark = similarity[i, j], similarity[i, j] < 0.6
             axes.text(j, i, f"{value:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
-    axes.set_xticks(range(M), captions, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(M), map(plain, captions), rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(B), [""] * B)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -66,7 +71,7 @@ def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"],
     joint = np.concatenate([images - images.mean(0), texts - texts.mean(0)])
     _, strength, directions = np.linalg.svd(joint, full_matrices=False)
     points = joint @ directions[:2].T  # (B + M, 2)
-    share = float((strength[:2] ** 2).sum() / (strength**2).sum())
+    share = float((strength[:2] ** 2).sum() / max((strength**2).sum(), 1e-30))
     figure = new_figure(7.2, 5.6)
     axes = figure.add_subplot()
     axes.scatter(*points.T, s=0)
@@ -81,7 +86,7 @@ def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"],
             left = x > points[:, 0].mean()  # towards the middle, so that no label leaves the figure
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
             place = {"xytext": (-5 if left else 5, 0), "textcoords": "offset points", "ha": "right" if left else "left", "va": "center"}
-            axes.annotate(word, (x, y), **place, fontsize=7, zorder=4, bbox=box)
+            axes.annotate(plain(word), (x, y), **place, fontsize=7, zorder=4, bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel("first direction (no unit)")
@@ -129,9 +134,9 @@ def picture_grid(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequenc
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(picture, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(title, fontsize=8)
+        axes.set_title(plain(title), fontsize=8)
     if heading:
-        figure.suptitle(heading, fontsize=10)
+        figure.suptitle(plain(heading), fontsize=10)
     return _save(figure, path)
 
 

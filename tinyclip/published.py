@@ -136,15 +136,14 @@ def config_of_shapes(shapes: dict[str, Shape], prefix: str, folder: Path) -> CLI
     """
     told = (_json(folder / OPEN_CLIP) or {}).get("model_cfg")
 
-    def activation(part: str) -> str:
-        return "quick_gelu" if told is None or told.get("quick_gelu") else "gelu"
+    activation = "quick_gelu" if told is None or told.get("quick_gelu") else "gelu"
 
     def tower(theirs: str, width: int, part: str) -> dict[str, Any]:
         depth = len({name for name in shapes if re.fullmatch(rf"{re.escape(theirs)}transformer\.resblocks\.\d+\.ln_1\.weight", name)})
         heads = ((told or {}).get("text_cfg") or {}).get("heads") if part == "text" else None
         head_width = ((told or {}).get("vision_cfg") or {}).get("head_width", 64) if part == "image" else 64
         mlp = shapes[f"{theirs}transformer.resblocks.0.mlp.c_fc.weight"][0]
-        return {"width": width, "depth": depth, "heads": heads or max(1, width // head_width), "mlp": mlp, "activation": activation(part)}
+        return {"width": width, "depth": depth, "heads": heads or max(1, width // head_width), "mlp": mlp, "activation": activation}
 
     try:
         width, _, patch, _ = shapes["visual.conv1.weight"]
@@ -155,6 +154,7 @@ def config_of_shapes(shapes: dict[str, Shape], prefix: str, folder: Path) -> CLI
             image=ImageConfig(size=size, patch=patch, **tower("visual.", width, "image"), **pixels_of(folder, size)),
             text=TextConfig(vocab=vocab, context=context, end_token=vocab - 1, **tower(prefix, text_width, "text")),
             embed=shapes["visual.proj"][1],
+            loss="sigmoid" if "logit_bias" in shapes else "contrastive",
         )
     except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise UserError(f"the tensors in {folder} do not have the shapes of a CLIP: {type(error).__name__} at {error}.") from None

@@ -33,7 +33,7 @@ def streamed_contrastive_loss(
     A row's log-sum-exp is known as soon as its block is made; a column's is built up over all blocks, relative to the largest logit so far.
     """
     images, texts = at_least_float32(image_embeddings), at_least_float32(text_embeddings)
-    N = len(images)
+    N, logit_scale = len(images), jnp.asarray(logit_scale, images.dtype)
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan there is nothing it could be merged with
     def block(columns: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
@@ -61,7 +61,7 @@ def streamed_sigmoid_loss(
 ) -> Scalar:
     """`losses.sigmoid_loss` of plain pairs without the (N, N) matrix: every pair is a question of its own, so blocks simply add up. Lesson 17."""
     images, texts = at_least_float32(image_embeddings), at_least_float32(text_embeddings)
-    N = len(images)
+    N, logit_scale, logit_bias = len(images), *(jnp.asarray(x, images.dtype) for x in (logit_scale, logit_bias))
 
     @partial(jax.checkpoint, prevent_cse=False)
     def block(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:

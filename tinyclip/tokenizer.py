@@ -5,7 +5,7 @@ learned has no embedding worth using, so it is an error that names the word and 
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -26,6 +26,7 @@ class WordTokenizer:
     def __init__(self, words: Iterable[str], context: int) -> None:
         self.words = sorted(set(words))
         self.context = context
+        self._known = frozenset(self.words)
         self.ids = {word: i for i, word in enumerate([PAD, *self.words, START, END])}
 
     @classmethod
@@ -67,7 +68,7 @@ class WordTokenizer:
 
     def split(self, sentence: str) -> list[str]:
         """The words of a sentence, each known to the vocabulary."""
-        return known_words(sentence, self.words, "this model never learned")
+        return known_words(sentence, self._known, "this model never learned")
 
     def decode(self, ids: Sequence[int] | Int[np.ndarray, "T"]) -> str:
         """The sentence between `<start>` and the first `<end>`."""
@@ -93,17 +94,22 @@ def split_words(sentence: str) -> list[str]:
     return [word for word in words if word]
 
 
-def known_words(sentence: str, vocabulary: Sequence[str], complaint: str) -> list[str]:
+def known_words(sentence: str, vocabulary: Collection[str], complaint: str) -> list[str]:
     """The words of a sentence. Raises `UserError` if there are none, or for the first that is not in the vocabulary, with the nearest that are."""
     words = split_words(sentence)
     if not words:
-        raise UserError(f"the caption is empty: use some of the words {', '.join(vocabulary)}.")
+        raise UserError(f"the caption is empty: use some of the words {_some(vocabulary)}.")
     for word in words:
         if word not in vocabulary:
-            near = difflib.get_close_matches(word, vocabulary, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(vocabulary)}."
+            near = difflib.get_close_matches(word, sorted(vocabulary), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {_some(vocabulary)}."
             raise UserError(f"{complaint} the word {word!r} in {_shorten(sentence)!r}: {hint}")
     return words
+
+
+def _some(words: Collection[str], most: int = 60) -> str:
+    """The words in alphabetical order: all of a toy world's, the first of a large vocabulary's."""
+    return ", ".join(sorted(words)[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def _shorten(text: str, limit: int = 80) -> str:

@@ -176,7 +176,7 @@ WORLDS = ("single", "pairs", "animals", "sixteen")
 def read_anywhere(sentence: str, only: str | None = None) -> tuple[World, Int[np.ndarray, "F"]]:
     """The world in whose grammar a sentence can be said, and its meaning there. Raises `UserError` if there is none."""
     worlds = [get_world(name) for name in ([only] if only else WORLDS)]
-    words = known_words(sentence, sorted({word for world in worlds for word in world.grammar.words}), "the toy world does not know")
+    words = known_words(sentence, {word for world in worlds for word in world.grammar.words}, "the toy world does not know")
     for world in worlds:
         meanings = world.grammar.parse(" ".join(words))
         if meanings:
