@@ -22,7 +22,7 @@ lesson = Lesson("01")
 # ## Three sentences, made up
 #
 # Suppose someone had already found a vector for each of three sentences. The four numbers of each say, by and large: how much *animal*, how much
-# *sleeping*, how much *snow*, how much *ball*. The third sentence is long and loud: all of its numbers are large.
+# *sleeping*, how much *snow*, how much *ball*. The third sentence is long and loud: most of its numbers are large.
 
 # %%
 sentences = ["a cat sleeping", "a dog sleeping in the snow", "a snowy, snowy day with a ball, a ball and a cat!"]

@@ -170,7 +170,7 @@ lesson.figure(figure)
 # %%
 lesson.recap(
     "ids pick rows of a table; a row for the position is added; blocks mix them",
-    "the sentence is read off at its first end token: under a causal mask only it has seen everything",
+    "the sentence is read off at its first end token: under a causal mask it is the first to have seen everything",
     "what stands behind the end cannot matter, so padding needs no mask of its own",
 )
 lesson.try_this("after `ids = …`, write a second end: `ids[0, -1] = END`", "no difference grows: only the first one is read.")

@@ -174,5 +174,5 @@ lesson.recap(
     "captions true of several pictures set a floor; share the target among them, or the loss drives true pairs apart",
 )
 lesson.try_this("in `collapsed = …`, let the scale be 100", "still exactly ln B: equal logits stay equal, whatever they are multiplied by.")
-lesson.try_this("in `fits`, let the last caption be true of the red square too", "the floor rises to about 0.48, the shared loss with it.")
+lesson.try_this("make the last caption 'a square', in `fits` true of the red square too", "the floor rises to about 0.48, the shared loss with it.")
 lesson.end()

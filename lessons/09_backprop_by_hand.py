@@ -103,7 +103,7 @@ lesson.show(by_hand.layer_norm_backward, by_hand.attention_backward, by_hand.sof
 # our very small CLIP stand in dictionaries within dictionaries, a *tree* whose *leaves* are arrays. One nudge checks all slopes: move *all* numbers
 # along a random direction v, and the loss must change by gradient · v times the size of the nudge. Then we train, once by hand and once by JAX, from
 # the same weights on the same batches. The two round differently, and by hand rounding is all that ever moves the key biases, which begin at 0. JAX
-# leaves them there: its towers, here of one block, are read at one token, and for one query no keys are made at all (`Attention.of_rows`).
+# leaves them there: its towers (encoders), here of one block, are read at one token, and for one query no keys are made (`Attention.of_rows`).
 
 # %%
 world, tower = get_world("sixteen"), {"width": 16, "depth": 1, "heads": 2, "mlp": 32}

@@ -34,7 +34,7 @@ rng = np.random.default_rng(0)
 # Three decisions make up one update. (Before them, a gradient longer than `clip_norm`, all its numbers taken as one vector, is cut to that length.)
 # - **Adam** keeps a running average of each number's slope, and one of its square, and steps by the first divided by the root of the second: by about
 #   the *learning rate*, be the slopes large or small. (Both begin at 0, and so too small; dividing by 1 − 0.9ⁿ and 1 − 0.98ⁿ at step n mends that.)
-# - **Weight decay** pulls every matrix a little towards 0 besides: the W of AdamW.
+# - **Weight decay** pulls every matrix but those of the positions a little towards 0 besides: the W of AdamW.
 # - **Warm-up and decay.** At first the averages know nothing, so the learning rate grows from 0. At the end it falls to 0, to settle.
 
 # %%

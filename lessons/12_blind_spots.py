@@ -58,9 +58,9 @@ similarity = images[:, 0] @ texts[:, 0].T
 recall = lesson.claim("blind: recall@1", recall_at_k(similarity, np.eye(len(similarity), dtype=bool), 1))
 four = cases(images, texts)  # [case, picture, caption]
 lesson.shapes(images=images, texts=texts, cases=four)
-coins = binding_scores(np.random.default_rng(12).random((100_000, 2, 2)))
+coins = binding_scores(np.random.default_rng(12).random((1_000_000, 2, 2)))
 chance = lesson.claim("chance of the group score", coins["binding_group"])
-lesson.predict(f"{recall:.0%} of {len(images)} pictures find their caption. Random cosines have a group score of {chance:.0%}. What has this model?")
+lesson.predict(f"{recall:.0%} of {len(images)} pictures find their caption. Random cosines have a group score of {chance:.1%}. What has this model?")
 
 text = image = group = 0
 for (a, b), (c, d) in four:  # a: first picture with first caption, b: first picture with second caption, ...

@@ -120,7 +120,7 @@ for name in ("untrained", "learned scale"):
 lesson.show(cosine_distances, one_hot_factors, ranks, spearman, representational_similarity)
 
 # %% [markdown]
-# No picture was ever compared with a picture, yet they come to lie to each other as sentences do. The place, which no sentence tells, is not kept.
+# No picture was ever compared with a picture, yet they come to lie around each other as sentences do. The place, of which no sentence tells, is lost.
 #
 # ## Do directions mean anything?
 #

@@ -149,8 +149,8 @@ lesson.figure(axes.figure)
 # pictures the gap comes near that of the fair collection; five times the pictures alone do little. The price, in the mean: on the usual pictures it
 # is worse than the biased model, for it gave up a guess that paid there, and "all others", whom nobody had wronged, lose some points, too.
 #
-# Swapped captions repair nothing. They change how often a sentence is *offered*, not how often it is *true*: of a red thing "a red square" is as
-# rarely true as before, and to reject it one need not look at the shape. In lesson 12 both orders were equally often true.
+# Swapped captions narrow no gap (only other circles gain). They change how often a sentence is *offered*, not how often it is *true*: of a red thing
+# "a red square" is as rarely true as before, and to reject it one need not look at the shape. In lesson 12 both orders were equally often true.
 #
 # ## What such a probe can tell about real models, and what it cannot
 #
@@ -160,9 +160,9 @@ lesson.figure(axes.figure)
 #
 # OpenAI's model card of CLIP (section "Bias and Fairness"; its figures are cited here, not computed) reports for the FairFace photographs: gender
 # named as labelled for more than 96 % in every race category, from 96.5 % ("White") to 98.4 % ("Middle Eastern"); race for about 93 %, age for about
-# 63 %. Even and high; yet when faces could also be given crime-related and animal categories, it found significant disparities by race and gender,
-# and these shifted with the choice of the categories. A reassuring table speaks for its own sentences only. More data is no sure cure: of 14 models
-# (Birhane et al. 2024, abstract; cited), the larger ones became more likely, by 65 % and 69 %, to call pictures of Black men and of Latino men
+# 63 %. For gender even and high; yet when faces could also be given crime-related and animal categories, it found significant disparities by race and
+# gender, and these shifted with the choice of the categories. A reassuring table speaks for its own sentences only. More data is no sure cure: of 14
+# models (Birhane et al. 2024, abstract; cited), the larger ones became more likely, by 65 % and 69 %, to call pictures of Black men and of Latino men
 # criminal when their data grew from 400 million to 2 billion pairs, the smaller ones the converse.
 #
 # And a gap is not the only question. The same model may describe a photograph to somebody who cannot see it, or pick a face from a crowd. In the

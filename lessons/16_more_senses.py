@@ -39,10 +39,10 @@ def row(name, condition, *scores):
 # %% [markdown]
 # ## Film: pictures in order
 #
-# A film is F = 8 pictures of one shape that moves, grows or shrinks. Each **frame** goes through a frozen image tower, which says *what* is there; no
-# caption ever told it *where*, so a thumbnail of 4 x 4 pixels goes along. F vectors must become one. The simplest way is their mean: each to length
-# 1, the mean, that to length 1 again. But a sum has no order, and in this world a film of "moving left", run backward, *is* one of "moving right".
-# The other way is a small transformer over the frames, whose position embeddings tell early from late. Both learn from sentences, as in lesson 07.
+# A film is F = 8 pictures of one shape that moves, grows or shrinks. Each **frame** goes through an image tower that is frozen (it learns no more)
+# and says *what* is there; no caption ever told it *where*, so a thumbnail of 4 x 4 pixels goes along. F vectors must become one. Simplest is their
+# mean: each to length 1, the mean, to length 1 again. But a sum has no order, and in this world a film of "moving left", run backward, *is* one of
+# "moving right". The other way is a small transformer over the frames, whose position embeddings tell early from late. Both learn as in lesson 07.
 
 # %%
 each = 2 if lesson.fast else video.EACH  # films of every sentence, one after the other
@@ -96,7 +96,7 @@ bands = [np.log(1e-6 + sum(p * weight for p, weight in zip(power, band, strict=T
 lesson.compare("a spectrogram's frame", bands, spectrogram[5])
 kit.FIGURES.mkdir(parents=True, exist_ok=True)
 hearing.write_wav(kit.FIGURES / "16_a_red_star.wav", wave)
-print(f"  play it: {kit.FIGURES.name}/16_a_red_star.wav")
+print(f"  play it: {kit.shown(kit.FIGURES / '16_a_red_star.wav')}")
 lesson.show(align, descend, emergent_scores, hearing.waveform, hearing.log_mel, hearing.write_wav)
 row("sound", "untrained", "to_text_all")
 chance = experiments.get("sound").spread("aligned", "chance_text")[0]

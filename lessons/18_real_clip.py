@@ -91,7 +91,7 @@ lesson.show(openai.hugging_face, openai.openai, openai.from_convolution, openai.
 # %% [markdown]
 # ## There and back
 #
-# The folder that we wrote is what `transformers.CLIPModel.from_pretrained` reads, and it gives our embeddings to seven digits (a test of the library
+# The folder that we wrote is what `transformers.CLIPModel.from_pretrained` reads, and it gives our embeddings to 1e-5 (a test of the library
 # runs both, and Hugging Face's random models through ours, block by block). Read back, it is the same model: what is told by two sides must agree.
 
 # %%
@@ -139,7 +139,7 @@ lesson.show(transformer.quick_gelu, transformer.gelu)
 # %% [markdown]
 # ## The file itself, if you have it
 #
-# With `git clone https://huggingface.co/openai/clip-vit-base-patch32` (600 MB with git-lfs) in this folder, or its place in `CLIP_FOLDER`, the
+# With OpenAI's ViT-B/32 (600 MB; the README has the command) as `clip-vit-base-patch32` in this folder, or its place in `CLIP_FOLDER`, the
 # lesson goes on with it. What carries over from the toy? The loss, the temperature, the floor under the loss, the ways to measure: they belong
 # to the method, not to its size.
 

@@ -46,6 +46,11 @@ def place(thing: Any) -> str:
     return f"{Path(inspect.getsourcefile(thing)).resolve().relative_to(PACKAGE.parent).as_posix()}:{inspect.getsourcelines(thing)[1]}"
 
 
+def shown(path: Path) -> Path:
+    """A path as one types it in the project's folder."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
 def in_notebook() -> bool:
     """Is this a notebook or an editor's cells?"""
     return "ipykernel" in sys.modules and hasattr(sys.modules["builtins"], "get_ipython")
@@ -136,8 +141,7 @@ class Lesson:
             from IPython.display import Image, display
 
             display(Image(filename=str(path)))
-        shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        print(f"  figure: {shown}")
+        print(f"  figure: {shown(path)}")
         return path
 
     def recap(self, *lines: str) -> None:

@@ -136,7 +136,7 @@ def text_encoder_read_at_the_largest_id(self, tokens, dtype, record=None):
     return self.norm_final(run_blocks(self.blocks, x, causal_mask(T), tokens.argmax(1), record))
 
 
-@wrong("5.2", "is it the mean of all tokens? Only the end token has seen the whole sentence")
+@wrong("5.2", "is it the mean of all tokens? Those before the end have not seen the whole sentence")
 def text_encoder_read_as_the_mean(self, tokens, dtype, record=None):
     T = tokens.shape[1]
     x = (self.token_embedding[...][tokens] + self.position_embedding[...][:T]).astype(dtype)
