@@ -31,8 +31,9 @@ if os.environ["JAX_PLATFORMS"] != "cpu":  # a card, which several workers and th
     }.items():
         os.environ.setdefault(name, value)
     jax.config.update("jax_default_matmul_precision", os.environ["JAX_DEFAULT_MATMUL_PRECISION"])
-elif "XLA_FLAGS" not in os.environ and not any("slow" in argument for argument in sys.argv):
+elif "XLA_FLAGS" not in os.environ and "PYTEST_XDIST_WORKER" not in os.environ and not any("slow" in argument for argument in sys.argv):
     from tinyclip.compiling import soon
 
-    # The fast tests compile a thousand little programs and run each once: let XLA compile quickly rather than well.
+    # The fast tests compile a thousand little programs and run each once: let XLA compile quickly rather than well. Workers inherit it; they do
+    # not see the command line.
     os.environ["XLA_FLAGS"] = " ".join(f"--{name}={str(value).lower()}" for name, value in soon(0).items())
