@@ -1,6 +1,7 @@
 """A run with everything around it: resumed bit for bit, stopped kindly, refused where it would do harm."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from unittest import mock
@@ -287,10 +288,22 @@ def test_runs_are_numbered_and_the_newest_found(tmp_path):
 def test_a_folders_run_is_resumed_by_the_folders_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data, arguments = folder_of_pictures(), ("--size", "nano", "--batch-size", "4", "--devices", "1")
+    shutil.copytree(data, "my [2024]")
     with quick():
-        works("train", "--data", data, "--steps", "2", *arguments)
-        said = works("train", "--data", data, "--resume")
-    assert f"data/runs/{data.name}-001" in said, f"the run in data/runs/{data.name}-001 should be found and resumed, got {said}"
+        works("train", "--data", "my [2024]", "--steps", "2", *arguments)
+        said = works("train", "--data", "my [2024]", "--resume")
+    assert "data/runs/my (2024)-001/figures" in said, f"the run in data/runs/my (2024)-001 should be found and resumed, got {said}"
+    assert 'search "data/runs/my (2024)-001" ' in said, f"what to try next should be quoted, got {said}"
+    fails("train", "--world", "sixteen", *arguments, "--steps", "2", "--out", "x[1]", names=("x[1]", "--out"))
+    assert not Path("x[1]").exists(), "Orbax could not read it again: it should not be begun"
+
+
+@pytest.mark.parametrize(("word", "as_typed"), [
+    ("data/runs/single-001", "data/runs/single-001"), (r"data\runs\a-001", r"data\runs\a-001"), ("a red circle", '"a red circle"'),
+    ("circle", "circle"), ("a $5 bill", "'a $5 bill'"), ('say "no"', "'say \"no\"'"),
+])  # fmt: skip
+def test_what_to_try_can_be_typed(word, as_typed):
+    assert show.typed(word) == as_typed, f"{word!r} should be suggested as {as_typed}, got {show.typed(word)}"
 
 
 def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path):

@@ -47,6 +47,8 @@ class Checkpoints:
 
     def __init__(self, run: Path, keep: int = 3) -> None:
         self.folder, self.keep = (run / FOLDER).resolve(), keep
+        if "[" in str(self.folder):  # Orbax takes what stands in brackets for a pattern when it puts a checkpoint together
+            raise UserError(f"checkpoints in {self.folder} could not be read again, because of the brackets in its path: choose another --out.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

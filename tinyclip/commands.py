@@ -29,7 +29,7 @@ def train(args: "cli.Train") -> None:
     parallel.start(args.devices, args.coordinator, args.processes, args.process_id)
     show.only_if(parallel.is_main())
     out, saved = args.out, None
-    name = args.data.resolve().name if args.data else args.world or "single"
+    name = args.data.resolve().name.translate(str.maketrans("[]", "()")) if args.data else args.world or "single"  # see `Checkpoints`
     if args.resume:
         out = out or newest_folder(RUNS, name)
         saved = read_json(out / CONFIG)
@@ -48,8 +48,9 @@ def train(args: "cli.Train") -> None:
         show.result(f"all new pictures right after {first['seconds']:.1f} s of training and {first['pairs']:,} pairs")
     show.result("\nfigures: " + "\n         ".join(map(str, figures)))
     example = plan.tokenizer.decode(plan.tokenizer([plan.world.grammar.describe(plan.world.seen[0])])[0]) if plan.world else plan.folder.captions[0]
-    picture = f'tinyclip draw "{example}" picture.png && tinyclip caption {out} picture.png' if plan.world else f"tinyclip caption {out} YOUR.png"
-    show.result(f'try next: tinyclip search {out} "{example}"\n          {picture}')
+    model, example = show.typed(str(out)), show.typed(example)
+    picture = f"tinyclip draw {example} picture.png && tinyclip caption {model} picture.png" if plan.world else f"tinyclip caption {model} YOUR.png"
+    show.result(f"try next: tinyclip search {model} {example}\n          {picture}")
 
 
 DETAILS = ("_at_5", "_at_10", "_at_1_held_out", "ensemble", "group_", "alignment", "uniformity")  # left to `tinyclip evaluate`

@@ -1,5 +1,7 @@
 """What people see: progress bars on a terminal, plain lines elsewhere, small tables. Everything goes to stderr except results."""
 
+import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -28,6 +30,13 @@ def line(text: str) -> None:
 def result(text: str) -> None:
     """One line of output proper, for the person or the pipe."""
     out.print(text, markup=False)
+
+
+def typed(word: str) -> str:
+    """A word or a sentence as one types it in a shell: in double quotes, which all shells know, unless something in it asks for more."""
+    if re.fullmatch(r"[\w./\\:-]+", word):
+        return word
+    return shlex.quote(word) if set(word) & set('"$`!\\') else f'"{word}"'
 
 
 def track(items: Iterable[T], label: str) -> Iterator[T]:
