@@ -134,6 +134,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(words: list[str]) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # rather a ? than no table, where a file or a terminal knows no ✓
     names = list(arguments()._subparsers._group_actions[0].choices)
     if words and not words[0].startswith("-") and words[0] not in names:
         near = difflib.get_close_matches(words[0], names, 1, 0.4)
@@ -166,6 +169,8 @@ def main(words: list[str]) -> int:
 
             grade.grade(given.folders, given.csv, given.lessons, given.seed, given.seconds, given.jobs, console)
         case "gallery":
+            if not (HERE / "README.md").is_file():
+                raise SystemExit("lessons: the gallery is made in a clone of the repository: there is no lessons/README.md here.")
             (HERE / "README.md").write_text(gallery(), encoding="utf-8")
     return 0
 

@@ -241,7 +241,7 @@ def _captions(bundle: Bundle, path: Path | None) -> list[str]:
     """The captions to choose from: a file's lines, or all canonical captions of the model's world, or those of its folder."""
     if path is not None:
         try:
-            captions = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            captions = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"could not read the captions in {path}: {getattr(error, 'strerror', None) or error}.") from None
         if not captions:

@@ -95,7 +95,7 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
         raise UserError(f"{path} has no {METADATA}: write one line for each picture, such as " + '{"file_name": "1.png", "text": "a red circle"}.')
     pairs, wrong = [], []
     try:
-        lines = metadata.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON strings may hold other separators
+        lines = metadata.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: JSON strings may hold other separators
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{metadata} cannot be read: {error}.") from None
     for number, line in enumerate(lines, 1):

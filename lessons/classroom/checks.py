@@ -6,6 +6,7 @@ answer gets the plain numbers.
 
 import ast
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -48,6 +49,13 @@ class Variant(NamedTuple):
     lines: dict[int, int]
 
 
+def need_tools() -> None:
+    """Ends the program where checks cannot run: a plain `pip install -e .` has neither pytest nor hypothesis."""
+    missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"lessons: checks need {' and '.join(missing)}, not installed here: {sys.executable} -m pip install -e \".[classroom]\"")
+
+
 class Worker:
     """A warm process that runs checks, one at a time (see `warm.py`). A context manager; it starts when first used.
 
@@ -56,11 +64,12 @@ class Worker:
 
     def __init__(self, behind: bool = False) -> None:
         self.process: subprocess.Popen | None = None
+        self.closed = False  # for good: another thread may still want to run a check
         self.options = ["--behind"] if behind else []
 
     def start(self) -> None:
         """Begin to import JAX, without waiting for it."""
-        if self.process is None and hasattr(os, "fork"):
+        if self.process is None and hasattr(os, "fork") and not self.closed:
             # -P: not the folder it stands in; its own session: Ctrl-C is for the parent, which ends it.
             command, pipe = [sys.executable, "-P", str(Path(warm.__file__)), *self.options], subprocess.PIPE
             self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)
@@ -68,15 +77,16 @@ class Worker:
     def run(self, job: warm.Job) -> Run:
         """Run one check: {"outcome": "ended" | "timed out", "tests": [...], "said": what it printed}."""
         self.start()
-        if self.process is None:
-            return self.alone(job)
+        process, gone = self.process, {"outcome": "ended", "code": 1, "said": ""}
+        if process is None:
+            return gone if self.closed else self.alone(job)
         try:
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
         except (OSError, ValueError):  # it is gone: the next check starts another
             self.stop()
-            return {"outcome": "ended", "code": 1, "said": ""}
+            return gone
 
     def alone(self, job: warm.Job) -> Run:
         """The same in a new interpreter, where processes cannot fork."""
@@ -87,24 +97,32 @@ class Worker:
             )
         except subprocess.TimeoutExpired:
             return {"outcome": "timed out", "said": ""}
-        return {"outcome": "ended", "code": done.returncode, "said": done.stdout[: warm.KEPT]}
+        return {"outcome": "ended", "code": done.returncode, "said": done.stderr[: warm.KEPT]}  # where what is printed goes, see `warm.main`
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
 
     def __enter__(self) -> "Worker":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closed = True
         self.stop()
 
 
 def environment() -> dict[str, str]:
-    """Nothing of the caller's Python path or settings reaches a check."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "TINYCLIP", "JAX", "XLA"))}
+    """Nothing of the caller's Python path or settings reaches a check.
+
+    Each of XLA's threads, one a core, would set aside 64 MB of addresses for its own use: on 20 cores, more than a check may have.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "TINYCLIP", "JAX", "XLA"))}
+    return kept | {"MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
 
 
 class Checker:
@@ -163,13 +181,14 @@ class Checker:
                 changed, lines = {exercise.file: spliced.text}, spliced.lines
         except splice.UnusableError as error:
             return Verdict(NOT_YET, str(error))
-        key = exercise.id + ast.dump(syntax(changed[exercise.file])) if self.shared is not None else ""
-        if key and key in self.shared:
-            return self.shared[key]
+        same = exercise.id + ast.dump(syntax(changed[exercise.file])) if self.shared is not None else ""
+        here = same + repr(lines)  # what is said of a mistake names lines of its author's file
+        if same and (found := self.shared.get(same) or self.shared.get(here)):
+            return found
         (run,) = self.run(exercise, Variant(changed, lines))
         verdict = self.judge(exercise, run)
-        if key and "tests" in run:  # not what was timed out or ended: that may be the machine's doing
-            self.shared[key] = verdict
+        if same and "tests" in run:  # not what was timed out or ended: that may be the machine's doing
+            self.shared[same if verdict.state == PASSED else here] = verdict
         return verdict
 
     def judge(self, exercise: Exercise, run: Run) -> Verdict:
@@ -185,8 +204,9 @@ class Checker:
         if failed is None:
             return Verdict(PASSED, "", "", said, seconds)
         if failed["outcome"] == "blank":
-            state, message = (NOT_ATTEMPTED, "") if failed["waits"] == exercise.id else (WAITING, f"waiting for {failed['waits']}")
-            return Verdict(state, message, "", said, seconds)
+            if failed["waits"] == exercise.id:
+                return Verdict(NOT_YET, f"the line raise NotImplementedError(...) still stands in {exercise.name}: delete it", "", said, seconds)
+            return Verdict(WAITING, f"waiting for {failed['waits']}", "", said, seconds)
         mistake, hint = self.recognised(exercise, run), failed.get("hint")
         return Verdict(NOT_YET, failed["message"] + (f": {hint}" if hint and not mistake else ""), mistake, said, seconds)
 

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lessons.classroom import splice
-from lessons.classroom.checks import NOT_ATTEMPTED, NOT_YET, PASSED, TIMED_OUT, Checker, Verdict, Worker
+from lessons.classroom.checks import NOT_ATTEMPTED, NOT_YET, PASSED, TIMED_OUT, Checker, Verdict, Worker, need_tools
 from lessons.classroom.handout import lesson_range
 from lessons.classroom.learner import text_of
-from lessons.classroom.manifest import Exercise, all_exercises, in_handout
+from lessons.classroom.manifest import HANDOUT, ROOT, Exercise, all_exercises, in_handout
 from lessons.classroom.trees import Bench, Library
 
 GIVEN = "given"  # solved in the hand-out already
@@ -38,6 +38,17 @@ class Learner:
     folder: Path
 
 
+def unpacked(folder: Path) -> Path:
+    """The hand-out in a folder, or in the only folder in it, and so on, as zip files nest them; the folder itself if there is none."""
+    inner = folder
+    while not (inner / "tinyclip").is_dir():
+        inside = [path for path in inner.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+        if len(inside) != 1:
+            return folder
+        inner = inside[0]
+    return inner
+
+
 def learners(folders: list[Path]) -> list[Learner]:
     """Each folder, or the folders within it if it is no hand-out itself but holds some. Ends the program for a folder that does not exist."""
     found: list[Path] = []
@@ -45,10 +56,10 @@ def learners(folders: list[Path]) -> list[Learner]:
         if not folder.is_dir():
             raise SystemExit(f"lessons: {folder} is no folder: name the learners' hand-outs, or one folder that holds them all.")
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        whole = (folder / "tinyclip").is_dir() or not any((path / "tinyclip").is_dir() for path in inside)
+        whole = (folder / "tinyclip").is_dir() or not any((unpacked(path) / "tinyclip").is_dir() for path in inside)
         found += [folder] if whole else inside
     names = Counter(folder.resolve().name for folder in found)
-    return [Learner(printable(f.resolve().name if names[f.resolve().name] == 1 else str(f)), f) for f in found]
+    return [Learner(printable(f.resolve().name if names[f.resolve().name] == 1 else str(f)), unpacked(f)) for f in found]
 
 
 def printable(text: str) -> str:
@@ -84,6 +95,9 @@ def grade(
     """Grade all learners; prints a table, writes the CSV file, returns verdicts by (learner, exercise)."""
     if in_handout():
         raise SystemExit("lessons: grading needs the library itself, and this is a hand-out: run it in a clone of the repository.")
+    need_tools()
+    if (seed is not None and not 0 <= seed < 1 << 31) or (jobs is not None and jobs < 1):
+        raise SystemExit("lessons: --seed must lie between 0 and 2^31 - 1, and --jobs be 1 or more.")
     if table is not None and not table.resolve().parent.is_dir():
         raise SystemExit(f"lessons: {table} cannot be written: its folder does not exist.")
     wanted = lesson_range(lessons) if lessons else None
@@ -92,12 +106,16 @@ def grade(
         raise SystemExit(f"lessons: no exercises in lessons {lessons}.")
     people, seed, cores = learners(folders), secrets.randbelow(1 << 31) if seed is None else seed, jobs or os.cpu_count() or 1
     console.print(f"{len(people)} learners, {len(exercises)} exercises, seed {seed} (--seed {seed} repeats it).")
+    if unsure := [learner.name for learner in people if not (learner.folder / HANDOUT.relative_to(ROOT)).is_file()]:
+        said = "what their hand-out had solved counts as theirs, since lessons/handout.json is missing: ask for the whole folder."
+        console.print(f"{', '.join(unsure)}: {said}", markup=False, soft_wrap=True)
     # Exercise by exercise, so that what one check compiled is there for all others of its kind.
     tasks = [(learner, exercise) for exercise in exercises for learner in people]
     verdicts = run_all(tasks, seed, seconds, cores, console)
-    show(console, people, exercises, verdicts)
     if table is not None:
         write(table, people, exercises, verdicts)
+    show(console, people, exercises, verdicts)
+    if table is not None:
         console.print(f"table: {table}")
     return verdicts
 

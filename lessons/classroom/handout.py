@@ -26,7 +26,8 @@ See where you stand:
 .venv/bin/python -m pytest
 ```
 
-On Windows the programs lie in `.venv\\Scripts` instead of `.venv/bin`. Then, with the environment active (`source .venv/bin/activate`):
+On Windows, in PowerShell, these are `py -m venv .venv`, then `.venv\\Scripts\\pip install -q -e ".[classroom]"`, and the programs lie in
+`.venv\\Scripts`. Then, with the environment active (`source .venv/bin/activate`, on Windows `.venv\\Scripts\\Activate.ps1`):
 
 ```
 python -m lessons run {lesson}       # a lesson, from its first cell to its last{borrowed}
@@ -74,6 +75,7 @@ def make(folder: Path, lessons: str, solve: list[str], answers: bool) -> list[Ex
         raise SystemExit(f"lessons: {folder} holds something already: name a new folder.")
     if not (ROOT / "pyproject.toml").exists():
         raise SystemExit("lessons: a hand-out is made from a clone of the repository, and this tinyclip is an installed package.")
+    folder = folder.resolve()
     wanted, solved = lesson_range(lessons) if lessons else {e.lesson for e in all_exercises()}, chosen(solve)
     asked = [exercise for exercise in all_exercises() if exercise.lesson in wanted and exercise.id not in solved]
     if not asked:

@@ -18,7 +18,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from lessons.classroom import progress, splice, warm
-from lessons.classroom.checks import NOT_ATTEMPTED, NOT_YET, PASSED, TIMED_OUT, WAITING, Checker, Verdict, Worker
+from lessons.classroom.checks import NOT_ATTEMPTED, NOT_YET, PASSED, TIMED_OUT, WAITING, Checker, Verdict, Worker, need_tools
 from lessons.classroom.manifest import ROOT, Exercise, exercises, find, in_handout, syntax
 from lessons.classroom.trees import Bench, Library, without_answers
 
@@ -32,7 +32,7 @@ def text_of(file: Path) -> str | None:
     try:
         if not file.is_file() or file.stat().st_size > 1 << 20:
             return None
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # some of Windows' editors begin a file with a mark that Python overlooks
     except (OSError, ValueError):
         return None
 
@@ -45,6 +45,9 @@ def digest(exercise: Exercise, text: str | None) -> str:
         if found:
             others = {other.name.split(".")[0] for other in exercises() if other.file == exercise.file}
             helpers = [node for node in module.body if not splice.bound(node) & others]
+            if found[1]:
+                methods = {other.name for other in exercises() if other.file == exercise.file}
+                helpers += [node for node in found[1].body if not {f"{found[1].name}.{name}" for name in splice.bound(node)} & methods]
             return hashlib.sha256("".join(ast.dump(node) for node in [found[0], *helpers]).encode()).hexdigest()[:16]
     return ""
 
@@ -81,7 +84,8 @@ def standing(exercise: Exercise) -> Standing:
 
 @contextlib.contextmanager
 def checking(seconds: float = 20.0) -> Iterator[Checker]:
-    """A checker whose worker begins to warm up at once."""
+    """A checker whose worker begins to warm up at once. Ends the program if pytest is not installed."""
+    need_tools()
     with Worker() as worker:
         worker.start()
         with Bench(Library.here()) as bench:

@@ -66,7 +66,9 @@ def file_of(target: str) -> str:
 
 @cache
 def all_exercises() -> tuple[Exercise, ...]:
-    """Every exercise of the course, in order."""
+    """Every exercise of the course, in order. Ends the program where they are not."""
+    if not (LESSONS / "exercises.toml").is_file():
+        raise SystemExit("lessons: the course is not beside this installed tinyclip: clone the repository, and there `pip install -e .`")
     declared = tomllib.loads((LESSONS / "exercises.toml").read_text(encoding="utf-8")).get("exercise", [])
     return tuple(Exercise(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}) for entry in declared)
 

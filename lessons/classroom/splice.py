@@ -4,11 +4,13 @@ Everything is found by syntax tree and moved as lines of text, so that a traceba
 """
 
 import ast
+import builtins
 import re
+import symtable
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lessons.classroom.manifest import syntax
+from lessons.classroom.manifest import PARSING, syntax
 
 Def = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -91,29 +93,55 @@ def blank(text: str, file: str, exercises: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def bound(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module defines."""
+def bound(statement: ast.AST) -> set[str]:
+    """The names that a statement of a module defines; "*" for those of a whole other module."""
     if isinstance(statement, Def | ast.ClassDef):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).split(".")[0] for alias in statement.names}
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    if isinstance(statement, ast.Name):
+        return {statement.id} if isinstance(statement.ctx, ast.Store) else set()
+    if isinstance(statement, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.Lambda):
+        return set()  # their names are their own
+    return set().union(*map(bound, ast.iter_child_nodes(statement)))  # also what stands in an `if` or a `try`
 
 
-def read(nodes: Iterable[ast.AST]) -> set[str]:
-    """The names that are looked up somewhere in there."""
-    return {node.id for top in nodes for node in ast.walk(top) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+def read(nodes: Iterable[ast.stmt]) -> set[str]:
+    """The names that these statements look up in their module: not a function's own."""
+
+    def looked_up(table: symtable.SymbolTable) -> set[str]:
+        top = table.get_type() == "module"
+        names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (top or symbol.is_global())}
+        return names.union(*map(looked_up, table.get_children()))
+
+    text = ast.unparse(ast.Module(list(nodes), []))
+    with PARSING:
+        table = symtable.symtable(text, "", "exec")
+    return looked_up(table)
 
 
-def companions(theirs: ast.Module, function: ast.AST, known: set[str]) -> list[ast.stmt]:
-    """The statements of their module that the function needs and the library's module does not have: helpers, constants, imports."""
-    wanted, taken = read([function]), set()
+def companions(theirs: ast.Module, functions: list[ast.stmt], known: set[str]) -> list[ast.stmt]:
+    """The statements of their module that the functions need and the library's module does not have: helpers, constants, imports."""
+    wanted, taken, known = read(functions), set(), known | set(dir(builtins))
     while True:
         more = {i for i, statement in enumerate(theirs.body) if i not in taken and bound(statement) & (wanted - known)}
-        if not more:
+        if not more:  # what is still unknown must come from an `import *`
+            missing = wanted - known - set().union(*(bound(theirs.body[i]) for i in taken))
+            taken |= {i for i, statement in enumerate(theirs.body) if missing and "*" in bound(statement)}
             return [theirs.body[i] for i in sorted(taken)]
         taken |= more
         wanted |= read(theirs.body[i] for i in more)
+
+
+def members(own: ast.ClassDef, their_class: ast.ClassDef, function: ast.stmt) -> list[ast.stmt]:
+    """The methods and constants of their class that the function needs, one through another, and the library's class does not have."""
+    known, taken = set().union(*map(bound, own.body)), [function]
+    while True:
+        called = {node.attr for each in taken for node in ast.walk(each) if isinstance(node, ast.Attribute)} - known
+        more = [node for node in their_class.body if node not in taken and bound(node) & called]
+        if not more:
+            return [node for node in their_class.body if node in taken and node is not function]
+        taken += more
 
 
 def splice(library: str, name: str, text: str, file: str, wanted: str = "") -> Spliced:
@@ -127,16 +155,11 @@ def splice(library: str, name: str, text: str, file: str, wanted: str = "") -> S
     if found is None:
         raise UnusableError(f"{file} has no function {name} any more: put its `def` line back")
     function, their_class = found
-    extra: list[ast.stmt] = []
-    if their_class is not None:
-        own = {node.name for node in owner.body if isinstance(node, Def)}
-        called = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-        extra = [node for node in their_class.body if isinstance(node, Def) and node.name in called - own]
+    extra = [] if their_class is None else members(owner, their_class, function)
     known = set().union(*(bound(statement) for statement in ours.body))
     if wanted:
         function.decorator_list = []
-    scope = ast.Module(body=[function, *extra], type_ignores=[])
-    helpers = [statement for statement in companions(theirs, scope, known) if statement not in (function, their_class)]
+    helpers = [statement for statement in companions(theirs, [function, *extra], known) if statement not in (function, their_class)]
 
     source, lines = lines_of(text), lines_of(library)
     top = owner or target
@@ -162,5 +185,7 @@ def cut(source: list[str], node: ast.stmt, indent: str) -> list[tuple[str, int]]
     """The node's lines with their numbers, moved to another indentation."""
     start = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
     old = source[start - 1][: len(source[start - 1]) - len(source[start - 1].lstrip())]
-    moved = (line.removeprefix(old) for line in source[start - 1 : node.end_lineno])
-    return [(indent + line if line.strip() else line, number) for number, line in enumerate(moved, start)]
+    strings = (each for each in ast.walk(node) if isinstance(each, ast.Constant | ast.JoinedStr) and each.end_lineno > each.lineno)
+    fixed = {number for each in strings for number in range(each.lineno + 1, each.end_lineno + 1)}  # white space there is part of the text
+    lines = enumerate(source[start - 1 : node.end_lineno], start)
+    return [(line if number in fixed or not line.strip() else indent + line.removeprefix(old), number) for number, line in lines]

@@ -72,7 +72,7 @@ class Bench:
 
     def __enter__(self) -> "Bench":
         self._folder = tempfile.TemporaryDirectory(prefix="tinyclip-check-", ignore_cleanup_errors=True)
-        self.home = Path(self._folder.name)
+        self.home = Path(self._folder.name).resolve()  # as pytest names it: on a Mac, the temporary folder is a link
         base, count = self.home / "library", 0
         for path, text in self.library.files.items():
             if path.startswith(("tinyclip/", "tests/")):

@@ -67,7 +67,7 @@ class Outcomes:
     def place(self, error: BaseException) -> str:
         """The last line of the author's that the error passed through, with its text."""
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if frame.lineno in self.lines and frame.filename.endswith(self.job["file"]):
+            if frame.lineno in self.lines and Path(frame.filename).as_posix().endswith(self.job["file"]):
                 return f" at {self.job['file']}:{self.lines[frame.lineno]} ({frame.line})"
         return ""
 

@@ -8,7 +8,7 @@ import pytest
 from invented import BY_ID, LIBRARY, write_answers
 
 from lessons.__main__ import main
-from lessons.classroom import grade, handout
+from lessons.classroom import checks, grade, handout, learner
 from lessons.classroom.checks import NOT_ATTEMPTED, NOT_YET, PASSED, TIMED_OUT
 
 pytestmark = pytest.mark.classroom
@@ -102,6 +102,50 @@ def test_what_was_solved_in_the_handout_is_given_and_not_passed(tmp_path, capsys
     assert main(["grade", str(tmp_path / "dora"), str(tmp_path / "other"), "--lessons", "6-7", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert said.count("1/2") == 2 and "gg" in said, said
+
+
+def test_folders_are_found_as_zip_files_nest_them(tmp_path):
+    for path in ("amina/my-course/my-course", "bruno", "carla/my-course"):
+        (tmp_path / path / "tinyclip").mkdir(parents=True)
+    (tmp_path / "carla" / "__MACOSX").mkdir()
+    (tmp_path / "dora").mkdir()
+    found = {one.name: str(one.folder.relative_to(tmp_path)) for one in grade.learners([tmp_path])}
+    assert found == {"amina": "amina/my-course/my-course", "bruno": "bruno", "carla": "carla/my-course", "dora": "dora"}, found
+
+
+def test_without_the_handouts_list_it_is_said_what_the_grade_cannot_know(tmp_path, capsys):
+    handout.make(tmp_path / "emil", "7", ["7.2,7.3"], True)
+    (tmp_path / "emil" / "lessons" / "handout.json").unlink()
+    table = tmp_path / "t.csv"
+    assert main(["grade", str(tmp_path / "emil"), "--lessons", "7", "--jobs", "1", "--csv", str(table)]) == 0
+    said = capsys.readouterr().out
+    assert "emil: what their hand-out had solved counts as theirs" in said and table.is_file(), said
+
+
+@pytest.mark.parametrize(("words", "said"), [(["--seed", "-1"], "--seed"), (["--jobs", "-1"], "--jobs"), (["--jobs", "0"], "--jobs")])
+def test_numbers_that_would_accuse_everybody_are_refused(tmp_path, words, said):
+    with pytest.raises(SystemExit, match=said):
+        main(["grade", str(tmp_path), *words])
+
+
+def test_checks_without_pytest_are_refused_and_accuse_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None if name == "hypothesis" else object())
+    with pytest.raises(SystemExit, match="hypothesis, not installed here"):
+        main(["grade", str(tmp_path)])
+
+
+def test_a_digest_changes_with_every_method_that_may_be_a_helper():
+    exercise = next(e for e in BY_ID.values() if e.name == "Attention.__call__")
+    text = LIBRARY.files[exercise.file]
+    other = text.replace("return x.reshape(B, T, self.heads, D // self.heads)", "return x.reshape(B, T, -1, 1)")
+    assert other != text and learner.digest(exercise, other) != learner.digest(exercise, text), "a changed helper leaves an old verdict standing"
+    remark = text.replace("return x.reshape(B, T,", "# a remark\n        return x.reshape(B, T,")
+    assert learner.digest(exercise, remark) == learner.digest(exercise, text), "a remark changes nothing"
+
+
+def test_a_mark_at_a_files_beginning_does_not_matter(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n", encoding="utf-8-sig")
+    assert learner.text_of(tmp_path / "a.py") == "x = 1\n"
 
 
 def test_names_cannot_steer_the_teachers_table():

@@ -87,6 +87,34 @@ def test_a_method_keeps_its_place_and_brings_new_methods_along():
     assert run(splice(LIBRARY, "Box.volume", tabs, "b.py").text, "Box(2).volume()") == 16, "another indentation does not matter"
 
 
+def test_a_method_brings_what_its_methods_need_and_constants_of_the_class():
+    more = "    K = 2\n\n    def face(self):\n        return self.edge() ** 2\n\n    def edge(self):\n        return 5\n"
+    mine = LIBRARY.replace("        return self.side**3\n", f"        return self.face() * self.K\n\n{more}")
+    assert run(splice(LIBRARY, "Box.volume", mine, "b.py").text, "Box(3).volume()") == 50
+
+
+def test_scratch_code_that_shares_a_name_with_a_local_variable_stays_behind():
+    mine = LIBRARY.replace("return 3 * r * r", "x = 3 * r\n    return sum(x for y in [r])") + "\n\nfor x in (1, 2):\n    print(area(x), y := x)\n"
+    spliced = splice(LIBRARY, "area", mine, "b.py").text
+    assert "print" not in spliced, f"`x` is the function's own: the loop at the end should stay behind, but came along:\n{spliced}"
+    assert run(spliced, "area(2, exact=False)") == 6
+
+
+@pytest.mark.parametrize("begin", [
+    "from cmath import *\n", "try:\n    from cmath import phase\nexcept ImportError:\n    phase = None\n",
+    "if True:\n    def phase(z):\n        return 3.5\n", "import os\nwith open(os.devnull) as phase:\n    phase = abs\n",
+])  # fmt: skip
+def test_a_name_may_come_from_anywhere_in_the_module(begin):
+    mine = begin + LIBRARY.replace("return 3 * r * r", "return phase(-1) * r")
+    assert run(splice(LIBRARY, "area", mine, "b.py").text, "area(2, exact=False)") >= 2
+    assert "cmath" not in splice(LIBRARY, "area", begin + LIBRARY, "b.py").text, "what is not needed stays behind"
+
+
+def test_a_text_over_several_lines_stays_as_it_is():
+    mine = LIBRARY.replace("return self.side**3", "return \'\'\'one\ntwo\n  three\'\'\'")
+    assert run(splice(LIBRARY, "Box.volume", mine, "b.py").text, "Box(3).volume()") == "one\ntwo\n  three"
+
+
 def test_an_answer_is_renamed_and_leaves_its_mark_behind():
     answer = '@wrong("1.1", "why?")\ndef area_doubled(r, *, exact=True):\n    return 2 * ring(r)\n\n\ndef ring(r):\n    return math.pi * r * r\n'
     text = splice(LIBRARY, "area", answer, "answers/01.py", wanted="area_doubled").text

@@ -84,6 +84,11 @@ class Worker(NamedTuple):
     about: str
 
 
+def cores() -> int:
+    """Those that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def batches() -> tuple[np.ndarray, np.ndarray]:
     """Noise for pictures (steps, B, S, S, 3), and sentences of random words (steps, B, T): every length, one end token, padding after it."""
     rng, text, B = np.random.default_rng(0), CONFIG.text, RUN.batch_size
@@ -148,7 +153,7 @@ def torch_worker(side: Side) -> Worker:
     import transformers
 
     torch.manual_seed(0)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     if side.name != "eager":
         torch.set_flush_denormal(True)
     described = transformers.CLIPConfig(**hugging_face_config(CONFIG))
@@ -351,7 +356,7 @@ def measure(rounds: int, steps: int) -> tuple[dict[str, Any], dict[str, str]]:
     if not all(math.isfinite(loss) for loss in losses.values()):
         raise SystemExit(f"a side does not train: its loss is no number: {losses}")
     work = {side.name: step_flops(CONFIG, RUN.batch_size, side.every_row) for side in SIDES if side.name in children}
-    found = {"cores": len(os.sched_getaffinity(0)), "batch": RUN.batch_size, "parameters": parameters["tinyclip"], "rounds": rounds, "steps": steps}
+    found = {"cores": cores(), "batch": RUN.batch_size, "parameters": parameters["tinyclip"], "rounds": rounds, "steps": steps}
     return found | {f"{name}_loss": loss for name, loss in losses.items()} | summary(times, work, rates), abouts
 
 
@@ -366,7 +371,7 @@ def main() -> None:
         return serve(Side(**json.loads(asked.side)))
     if asked.rounds < 1 or asked.steps < 1 or asked.steps % RUN.chunk:
         parser.error(f"--rounds is at least 1, and --steps a multiple of {RUN.chunk}")
-    if os.getloadavg()[0] > 0.5:
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
         print(f"other programs are running (load {os.getloadavg()[0]:.1f}): these figures will flatter us", file=sys.stderr)
     found, abouts = measure(asked.rounds, asked.steps)
     print(json.dumps(found, indent=1) if asked.json else table(found, abouts))
