@@ -8,7 +8,7 @@ import math
 import pytest
 from helpers import check, raises_one_sentence
 
-from tinyclip.config import LATER, PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model, recipe_for
+from tinyclip.config import CALMER, PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model, recipe_for
 from tinyclip.errors import UserError
 
 ODD = CLIPConfig(
@@ -182,6 +182,7 @@ def test_every_recipe_names_a_size_and_is_a_run():
 def test_the_sigmoid_loss_is_given_more_steps_and_nothing_else():
     for name, recipe in RECIPES.items():
         assert recipe_for(name, "contrastive") == recipe_for(name) == recipe, f"{name}: with CLIP's loss the recipe is followed as it stands"
-        want = recipe | {"train": recipe["train"] | {"steps": LATER * recipe["train"]["steps"]}}
-        got = recipe_for(name, "sigmoid")
-        assert got == want, f"{name}: with the sigmoid loss {LATER} x the steps are wanted and nothing else changed, got {got}"
+        usual, got = TrainConfig(**recipe["train"]), recipe_for(name, "sigmoid")
+        calm = {"steps": CALMER * usual.steps, "learning_rate": usual.learning_rate / CALMER}
+        want = recipe | {"train": recipe["train"] | calm}
+        assert got == want, f"{name}: with the sigmoid loss {CALMER} x the steps at 1/{CALMER} of the rate and nothing else, got {got}"
