@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 # XLA's newer code generator for fused loops takes much longer over a train step than its older one, and makes none that is faster: with what else
-# is asked below, 1.3 to 1.9x (`tinyclip bench --tricks`, "compiling_soon"). But within a fused loop, the older one can compute a value again for
+# is asked below, 1.3 to 2.0x (`tinyclip bench --tricks`, "compiling_soon"). But within a fused loop, the older one can compute a value again for
 # each use, as where a concatenation lies between: in nested layers, 2, 4, 8, ... copies until memory is full (see `world.draw.paint`). So it is not
 # for every program; and it will go some day, and XLA refuses an option that it does not know.
 OLDER_LOOPS = {"xla_cpu_use_fusion_emitters": False}

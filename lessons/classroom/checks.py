@@ -205,7 +205,8 @@ class Checker:
             return Verdict(PASSED, "", "", said, seconds)
         if failed["outcome"] == "blank":
             if failed["waits"] == exercise.id:
-                return Verdict(NOT_YET, f"the line raise NotImplementedError(...) still stands in {exercise.name}: delete it", "", said, seconds)
+                message = f"the line raise NotImplementedError(...) still stands in {exercise.name}: put your own in its place"
+                return Verdict(NOT_ATTEMPTED, message, "", said, seconds)
             return Verdict(WAITING, f"waiting for {failed['waits']}", "", said, seconds)
         mistake, hint = self.recognised(exercise, run), failed.get("hint")
         return Verdict(NOT_YET, failed["message"] + (f": {hint}" if hint and not mistake else ""), mistake, said, seconds)
