@@ -30,7 +30,7 @@ PACKAGE = Path(tinyclip.__file__).parent
 COURSE = kit.course()
 NUMBERS = [entry.number for entry in COURSE]
 ENTRIES = {entry.number: entry for entry in COURSE}
-SLOW = 120.0 if "PYTEST_XDIST_WORKER" in os.environ else 60.0  # seconds a lesson may take on two cores; another worker takes one of them
+SLOW = 60.0  # seconds a lesson may take on two cores
 
 CLAIMS: dict[str, dict] = {}
 CLAIMS["00"] = {
@@ -671,7 +671,7 @@ def test_a_lesson_runs_as_a_notebook(number, tmp_path, monkeypatch):
     for name, value in (COMPILED_ONCE | {"JAX_NUM_CPU_DEVICES": str(jax.device_count())}).items():  # it finds what `ran` has compiled
         monkeypatch.setenv(name, value)
     notebook = jupytext.read(ENTRIES[number].path)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs), f"the notebook of lesson {number} shows no figure"
 

@@ -120,7 +120,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 
 def _make(folder: Path) -> None:
-    """Raises `UserError` if it cannot be made."""
+    """Make the folder if it is not there. Raises `UserError` if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

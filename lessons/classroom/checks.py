@@ -205,7 +205,7 @@ class Checker:
             return Verdict(PASSED, "", "", said, seconds)
         if failed["outcome"] == "blank":
             if failed["waits"] == exercise.id:
-                message = f"the line raise NotImplementedError(...) still stands in {exercise.name}: put your own in its place"
+                message = f"the line raise NotImplementedError(...) still stands in {exercise.name}: delete it"
                 return Verdict(NOT_ATTEMPTED, message, "", said, seconds)
             return Verdict(WAITING, f"waiting for {failed['waits']}", "", said, seconds)
         mistake, hint = self.recognised(exercise, run), failed.get("hint")

@@ -51,7 +51,7 @@ def graded(tmp_path_factory):
     (mallory / "tinyclip" / "world" / "caption.py").unlink()
     os.mkfifo(mallory / "tinyclip" / "world" / "caption.py")
     table = people.parent / "grades.csv"
-    assert main(["grade", str(people), "--csv", str(table), "--seconds", "20", "--seed", "5"]) == 0
+    assert main(["grade", str(people), "--csv", str(table), "--seconds", "8", "--seed", "5"]) == 0
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {(row["learner"], row["exercise"]): row for row in rows}, people
