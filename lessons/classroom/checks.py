@@ -181,14 +181,14 @@ class Checker:
                 changed, lines = {exercise.file: spliced.text}, spliced.lines
         except splice.UnusableError as error:
             return Verdict(NOT_YET, str(error))
-        same = exercise.id + ast.dump(syntax(changed[exercise.file])) if self.shared is not None else ""
-        here = same + repr(lines)  # what is said of a mistake names lines of its author's file
-        if same and (found := self.shared.get(same) or self.shared.get(here)):
+        key = exercise.id + ast.dump(syntax(changed[exercise.file])) if self.shared is not None else ""
+        here = key + repr(lines)  # what is said of a mistake names lines of its author's file
+        if key and (found := self.shared.get(key) or self.shared.get(here)):
             return found
         (run,) = self.run(exercise, Variant(changed, lines))
         verdict = self.judge(exercise, run)
-        if same and "tests" in run:  # not what was timed out or ended: that may be the machine's doing
-            self.shared[same if verdict.state == PASSED else here] = verdict
+        if key and "tests" in run:  # not what was timed out or ended: that may be the machine's doing
+            self.shared[key if verdict.state == PASSED else here] = verdict
         return verdict
 
     def judge(self, exercise: Exercise, run: Run) -> Verdict:
