@@ -136,17 +136,21 @@ DISTANCES: dict[str, Distance] = {
 }
 
 
+# A byte has 256 values, so what a backdrop needs of trigonometry is looked up: XLA would compute it once for every pixel.
+_ANGLES = 2 * np.pi * unit(np.arange(256))
+_COMPASS = np.float32([np.cos(_ANGLES), np.sin(_ANGLES)]).T  # (256, 2) east and south, by direction
+# Multiplying by an odd number scatters neighbouring numbers over all tints, so that every split sees every tint.
+_TINTS = np.float32(0.015 * np.cos(_ANGLES[np.arange(256) * 157 % 256, None] + [0.0, 2.1, 4.2]))  # (256, 3) by number
+
+
 def backdrop(looks: Int[Array, "B L"], size: int) -> Float[Array, "B S S 3"]:
     """Soft two-tone grounds, pale so that every colour stands out: number, shade and direction are the first three bytes of `looks`."""
-    number, shade, direction = looks[:, 0], unit(looks[:, 1]), unit(looks[:, 2]) * (2 * np.pi)
-    # Multiplying by an odd number scatters neighbouring numbers over all tints, so that every split sees every tint.
-    angle = unit((number * 157) % 256) * (2 * np.pi)
-    tint = 0.015 * jnp.cos(angle[:, None] + jnp.asarray([0.0, 2.1, 4.2]))  # (B, 3)
+    number, shade, direction = looks[:, 0], unit(looks[:, 1]), looks[:, 2]
     dark, light = 0.80 + 0.14 * shade, 0.83 + 0.16 * shade
     x, y = pixel_grid(size)
-    east, south = jnp.cos(direction)[:, None, None], jnp.sin(direction)[:, None, None]
+    east, south = jnp.asarray(_COMPASS)[direction].T[:, :, None, None]  # (B, 1, 1) each
     grey = dark[:, None, None] + (light - dark)[:, None, None] * (0.5 + 0.35 * (x * east + y * south))  # (B, S, S)
-    return jnp.clip(grey[..., None] + tint[:, None, None, :], 0, 1)
+    return jnp.clip(grey[..., None] + jnp.asarray(_TINTS)[number][:, None, None, :], 0, 1)
 
 
 def masks_of(things: Things, size: int) -> Float[Array, "B n S S"]:
