@@ -54,7 +54,7 @@ class Things(NamedTuple):
     tilt: Float[Array, "B n"]
 
 
-def unit(byte: Int[Array, "*b"]) -> Float[Array, "*b"]:
+def unit(byte: Int[Array | np.ndarray, "*b"]) -> Float[Array | np.ndarray, "*b"]:
     """A byte 0..255 as the middle of its 256th of the interval 0..1: never quite 0 or 1."""
     return (byte.astype(jnp.float32) + 0.5) / 256
 
