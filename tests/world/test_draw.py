@@ -220,10 +220,9 @@ def test_the_distance_to_a_box_is_that_to_its_nearest_point(rounded):
 
 
 def test_paint_blends_by_coverage():
-    picture = jnp.zeros((3, 2, 2)) + 0.2
-    painted = np.asarray(paint(picture, jnp.asarray([1.0, 0.6, 0.2]), jnp.asarray([[0.0, 0.5], [1.0, 0.25]])))
-    assert np.allclose(painted[0], [[0.2, 0.6], [1.0, 0.4]]), "paint is not the mixture of ground and colour by coverage"
-    assert np.allclose(painted[2], 0.2), "painting the ground's own colour changes it"
+    plane, cover = jnp.full((2, 2), 0.2), jnp.asarray([[0.0, 0.5], [1.0, 0.25]])
+    check("painted", paint(plane, jnp.float32(1.0), cover), np.float32([[0.2, 0.6], [1.0, 0.4]]), 1e-6, "mix ground and colour by coverage")
+    check("painted in its own colour", paint(plane, jnp.float32(0.2), cover), plane, 1e-6, "painting the ground's own colour changes it")
 
 
 def test_distances_of_the_primitives_are_exact():

@@ -210,7 +210,7 @@ def draw_animals(scenes: Scenes, size: int) -> tuple[Float[Array, "B S S 3"], Fl
     colours = jnp.stack([coats[coat], rims[coat], manes[coat], balls[looks[:, 7] % len(_BALLS)]], axis=1)
     animals = Animal(bones, rest, place, colours, (action != ACTIONS.index("sleeping")).astype(jnp.float32))
     tints = unit((looks[:, 0] * 157) % 256)  # the product scatters, as in `draw.backdrop`
-    (gx, gy), blank = pixel_grid(size), jnp.zeros((4, size, size))
+    (gx, gy), blank = pixel_grid(size), (jnp.zeros((size, size)),) * 4
 
     def one(scene: tuple[Animal, Int[Array, "4"], Float[Array, "3"]]) -> tuple[Float[Array, "S S 3"], Float[Array, "2 S S"]]:
         animal, (kind, _, action, place), (tint, light, spot) = scene

@@ -31,10 +31,10 @@ def coverage(distance: Plane) -> Plane:
     return jnp.clip(0.5 - distance * (distance.shape[-1] / 2), 0, 1)
 
 
-def paint(picture: Float[Array, "C S S"], colour: Float[Array, "C"], cover: Plane) -> Float[Array, "C S S"]:
-    """Lay a colour over the picture where it covers."""
-    # Not picture + cover * (colour - picture): of many layers, XLA's older code generator would make 2, 4, 8, ... copies.
-    return (1 - cover) * picture + cover * colour[:, None, None]
+def paint(plane: Plane, colour: Float[Array, ""], cover: Plane) -> Plane:
+    """Lay a colour over one plane of a picture where it covers."""
+    # Not plane + cover * (colour - plane): of many layers, XLA's older code generator would make 2, 4, 8, ... copies.
+    return (1 - cover) * plane + cover * colour
 
 
 def circle(x: Plane, y: Plane, radius: Length = 1.0) -> Plane:
