@@ -301,18 +301,6 @@ def test_a_batch_repeats_no_pair_and_holds_no_picture_kept_from_training(tmp_pat
     assert set(seen) == set(range(21)) - {9, 19}, f"all pictures but 9 and 19 should be trained on, got {sorted(seen)}"
 
 
-def test_few_captions_of_many_pictures_are_in_a_batch_once_each(tmp_path):
-    names = [f"{i}.png" for i in range(9)]
-    read = folder.read_folder(make(tmp_path / "f", [(name, ("one", "two")[i % 2]) for i, name in enumerate(names)], names), 5)
-    source, tokenizer, _ = source_of(read, batch_size=8)
-    inputs = source.inputs(0, 1)
-    batch = source.batch(jax.tree.map(lambda x: jax.numpy.asarray(x[0]), inputs))
-    assert [tokenizer.decode(row) for row in np.asarray(batch.tokens)] == ["one", "two"], "two captions should be embedded once each, not eight times"
-    wanted = inputs["picture"][0] % 2
-    assert np.array_equal(batch.which, wanted), f"each caption should point at its own sentence: want {wanted}, got {batch.which}"
-    assert np.array_equal(batch.positives, wanted[:, None] == wanted), "equal captions are true of each other's pictures"
-
-
 def test_a_batch_has_its_pictures_its_captions_and_what_is_true(tmp_path):
     path = make(tmp_path / "f", [("a.png", "one"), ("b.png", "two"), ("a.png", "three"), ("c.png", "two")], ["a.png", "b.png", "c.png"])
     read = folder.read_folder(path, 5)
