@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from helpers import check, differs
 
-from tinyclip import data
 from tinyclip.config import CLIPConfig, ImageConfig, TrainConfig
 from tinyclip.data import Batch, Source, WorldSource, normalise
-from tinyclip.parallel import make_mesh
 from tinyclip.world import get_world
 
 B, S = 24, 16
@@ -49,27 +47,6 @@ def test_a_batch_has_these_shapes_and_types(plain, hard):
         ):
             got = (value.shape, str(value.dtype))
             assert got == (shape, dtype), f"{name}: {part} should be {shape} {dtype}, got {got[0]} {got[1]}"
-
-
-@pytest.mark.parametrize("size, batch, sentences", [(1, 32, 16), (1, 31, 31), (2, 64, 16), (2, 32, 32)])
-def test_where_most_captions_say_the_same_each_sentence_is_there_once(size, batch, sentences, monkeypatch):
-    """`sixteen` has 16 sentences; 32 captions of one device are the fewest that gain by it."""
-
-    def drawn():
-        source = a_source("sixteen", batch_size=batch)
-        return jax.jit(WorldSource(source.world, source.model, source.run, make_mesh(size)).batch)(jnp.asarray(1))
-
-    once = drawn()
-    monkeypatch.setattr(data, "seldom_new", lambda *_: False)
-    plain = drawn()
-    assert (len(once.tokens), len(plain.tokens)) == (sentences, batch), f"{batch} captions on {size} devices should be {sentences} sentences"
-    tokens = once.tokens if once.which is None else once.tokens[once.which]
-    check("the captions", tokens, plain.tokens, 0, "does `which` point at what each caption says?")
-    check("which is true of which", once.positives, plain.positives, 0, "the sentences must not change the truth")
-
-
-def test_micro_batches_cut_captions_not_sentences():
-    assert a_source("sixteen", batch_size=64, micro_batch=16).few is None, "in pieces, every caption is embedded: a piece may have any size"
 
 
 def test_a_world_source_is_a_source():

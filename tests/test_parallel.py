@@ -220,8 +220,7 @@ def test_each_device_draws_and_holds_only_its_own_rows():
     source = WorldSource(dataclasses.replace(toy, render=noting), config, run, mesh)
     batch = jax.jit(source.batch)(jax.device_put(jnp.asarray(0), parallel.everywhere(mesh)))
     assert seen[-1] == 2, f"each of 8 devices should draw 2 of 16 scenes, but one draws {seen[-1]}"
-    for name in ("images", "tokens", "positives"):
-        leaf = getattr(batch, name)
+    for name, leaf in batch._asdict().items():
         rows = {shard.data.shape[0] for shard in leaf.addressable_shards}
         assert rows == {len(leaf) // 8}, f"{name}: each of 8 devices should hold an eighth of the {len(leaf)} rows, got {rows}"
 

@@ -333,18 +333,6 @@ def test_loss_of_takes_the_runs_loss_and_its_positives(batch):
             )
 
 
-def test_sentences_embedded_once_have_the_loss_and_gradient_of_all_captions(batch):
-    which = jnp.asarray([0, 2, 1, 0, 0, 2, 2, 1])
-    once = batch._replace(tokens=batch.tokens[:3], which=which, positives=which[:, None] == which)
-    every = once._replace(tokens=once.tokens[which], which=None)
-    graphdef, params = nnx.split(randomised(lambda: CLIP(CONFIG, rngs=nnx.Rngs(0)), 7))
-    slope = jax.jit(jax.value_and_grad(lambda params, batch: loss_of(nnx.merge(graphdef, params), batch, RUN)))
-    (value, gradient), (want, wanted) = slope(params, once), slope(params, every)
-    check("the loss", value, want, 1e-6, "caption j is sentence which[j]")
-    for (name, got), leaf in zip(leaves(gradient).items(), jax.tree.leaves(wanted), strict=True):
-        check(f"the gradient of {name}", got, leaf, 1e-5, "every caption must add to its sentence's gradient")
-
-
 def test_only_the_similarities_are_asked_for_in_exact_float32(batch):
     """A card rounds float32 products to ten bits of mantissa if it may, and at a scale of 100 that would show in the logits."""
     for config in (CONFIG, SIGMOID):

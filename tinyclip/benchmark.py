@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from . import data, encoders, plots, train
+from . import encoders, plots, train
 from .config import CLIPConfig, TrainConfig
 from .data import Batch, WorldSource
 from .flops import forward_flops, step_flops
@@ -73,9 +73,9 @@ def pairs_per_second(step: Callable, config: CLIPConfig, run: TrainConfig, input
     return run.batch_size * len(jax.tree.leaves(inputs)[0]) / seconds(call, 3)
 
 
-def training_rate(config: CLIPConfig, run: TrainConfig, steps: int = TrainConfig.chunk, world: str = "single") -> float:
+def training_rate(config: CLIPConfig, run: TrainConfig, steps: int = TrainConfig.chunk) -> float:
     """Pairs a second of whole training steps: drawing, captions, forward, backward and update."""
-    step, source = make_step(config, run), WorldSource(get_world(world), config, run)
+    step, source = make_step(config, run), WorldSource(get_world("single"), config, run)
     return pairs_per_second(lambda state, n: step(state, source.batch(n)), config, run, jnp.arange(steps))
 
 
@@ -159,10 +159,6 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
         thorough, thorough_wait = training_rate(config, run), compile_time(config, run)
     with mock.patch.object(jax, "default_backend", lambda: "gpu"):
         every_shape = drawing_rate("pairs")
-    few = config_of("nano", "float32", "sixteen"), TrainConfig(batch_size=64), run.chunk, "sixteen"
-    once = training_rate(*few)
-    with mock.patch.object(data, "seldom_new", lambda *_: False):
-        every_caption = training_rate(*few)
     return {
         f"{run.chunk}_steps_a_call": (usual / training_rate(config, run, 1), "x"),
         "one_product_a_core": (usual / halved, "x"),
@@ -170,7 +166,6 @@ def tricks(config: CLIPConfig, run: TrainConfig) -> Figures:
         "running_what_compiled_soon": (usual / thorough, "x"),
         "flat_matrix_products": (usual / unflattened, "x"),
         "only_the_row_that_is_read": (usual / unselected, "x"),
-        "each_sentence_once": (once / every_caption, "x"),
         "only_the_shape_that_is_there": (drawing_rate("pairs") / every_shape, "x"),
     }
 
@@ -216,11 +211,11 @@ def losses(path: Path) -> Figures:
     return figures | {f"time_{name}_{n}": (passed, "s") for name, rows in costs.items() for n, _, passed in rows if passed == passed}
 
 
-def config_of(size: str, dtype: str, world: str = "single") -> CLIPConfig:
+def config_of(size: str, dtype: str) -> CLIPConfig:
     """A model of that size: a toy with its world's words, a published one with OpenAI's vocabulary."""
     changes = {}
     if size in ("nano", "tiny", "small"):
-        tokenizer = get_world(world).tokenizer()
+        tokenizer = get_world("single").tokenizer()
         changes = {"text": {"vocab": tokenizer.vocab, "context": tokenizer.context, "end_token": tokenizer.end}}
     return CLIPConfig.preset(size, dtype=None if dtype == "float32" else dtype, **changes)
 

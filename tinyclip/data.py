@@ -6,7 +6,6 @@ continues exactly, and no random state has to be saved. With a `mesh` of devices
 batch, which is the same batch whatever the mesh. Lessons 10 and 17.
 """
 
-from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -18,21 +17,17 @@ from jaxtyping import Array, Bool, Float, Int
 from .config import CLIPConfig, ImageConfig, TrainConfig
 from .errors import UserError
 from .folder import Folder
-from .parallel import by_rows, each_its_rows, everywhere, from_own_rows, share
+from .parallel import by_rows, each_its_rows, from_own_rows, share
 from .tokenizer import WordTokenizer
 from .world import World
 
 
 class Batch(NamedTuple):
-    """B pictures, M >= B captions (the first B belong to the pictures, the others are hard negatives), and which caption is true of which.
-
-    K sentences: as many as captions, or, where there are few and so most captions say the same, each of them once (see `seldom_new`).
-    """
+    """B pictures, M >= B captions (the first B belong to the pictures, the others are hard negatives), and which caption is true of which."""
 
     images: Float[Array, "B S S 3"]
-    tokens: Int[Array, "K T"]
+    tokens: Int[Array, "M T"]
     positives: Bool[Array, "B M"]
-    which: Int[Array, "M"] | None = None  # caption j is sentence which[j]; None: it is sentence j
 
 
 @runtime_checkable
@@ -53,19 +48,7 @@ def normalise(pixels: Float[Array | np.ndarray, "B S S 3"], config: ImageConfig)
 
 def shared_out(batch: Batch, mesh: Mesh | None) -> Batch:
     """The rows of a batch shared out to the devices of a mesh: from here on, XLA splits the whole step in the same way."""
-    if mesh is None:
-        return batch
-    rows, few = by_rows(mesh), batch.which is not None
-    return jax.lax.with_sharding_constraint(batch, Batch(rows, everywhere(mesh) if few else rows, rows, rows if few else None))
-
-
-def seldom_new(sentences: int, run: TrainConfig, mesh: Mesh | None) -> bool:
-    """Are there so few sentences that a batch had better embed each of them once, and not every caption anew?
-
-    Exact: their gradients add up. In `sixteen`, 64 captions are 16 sentences: 1.1x the training speed (`tinyclip bench --tricks`).
-    """
-    captions = run.batch_size // (mesh.size if mesh else 1)  # that a device would embed; sentences are not shared out
-    return not run.micro_batch and 2 * sentences <= captions
+    return batch if mesh is None else jax.lax.with_sharding_constraint(batch, by_rows(mesh))
 
 
 class WorldSource:
@@ -75,8 +58,6 @@ class WorldSource:
         if run.hard_negatives != "none" and world.swaps is None:
             raise UserError(f"--hard-negatives needs a world with swaps, which {world.name} has not: train on --world pairs.")
         self.world, self.model, self.run, self.mesh = world, model, run, mesh
-        sentences = list(islice(world.grammar.sentences(), run.batch_size + 1))
-        self.few = world.tokenizer()(sentences) if seldom_new(len(sentences), run, mesh) else None  # (K, T)
         self.draw = each_its_rows(lambda scenes: world.draw(scenes, model.image.size)[0], mesh)
 
     def inputs(self, start: int, stop: int) -> Int[np.ndarray, "steps"]:
@@ -97,10 +78,7 @@ class WorldSource:
             kind = jax.random.randint(pick, (len(swaps), 1, 1), 0, swaps.shape[1])
             swapped = self.world.caption(speak, jnp.take_along_axis(swaps, kind, axis=1)[:, 0])
             tokens, said = jnp.concatenate([tokens, swapped.tokens]), jnp.concatenate([said, swapped.said])
-        which = None
-        if self.few is not None:
-            tokens, which = jnp.asarray(self.few), (tokens[:, None] == self.few).all(-1).argmax(1)
-        return shared_out(Batch(normalise(pictures, self.model.image), tokens, self.world.true_of(said, scenes.meaning), which), self.mesh)
+        return shared_out(Batch(normalise(pictures, self.model.image), tokens, self.world.true_of(said, scenes.meaning)), self.mesh)
 
 
 class FolderSource:
@@ -112,7 +90,6 @@ class FolderSource:
         self.tokens = tokenizer(list(texts))  # (texts, T)
         self.text_of = np.array([texts[caption] for caption in folder.captions])  # of each pair
         self.pairs = folder.training_pairs()
-        self.few = seldom_new(len(texts), run, mesh)
 
     def inputs(self, start: int, stop: int) -> dict[str, Array | np.ndarray]:
         pairs = np.stack(
@@ -122,12 +99,10 @@ class FolderSource:
         rows = share(pairs.shape[1], jax.process_count())
         own = picture[:, jax.process_index() * rows :][:, :rows]
         images = from_own_rows(self.folder.pixels[own], self.mesh, axis=1)
-        return {"images": images, "picture": picture, "text": text} | ({} if self.few else {"tokens": self.tokens[text]})
+        return {"images": images, "tokens": self.tokens[text], "picture": picture, "text": text}
 
     def batch(self, inputs: dict[str, Array]) -> Batch:
         picture, text = inputs["picture"], inputs["text"]
         # A caption is true of its own picture, of that picture's other entries, and of any picture with the very same caption.
         positives = (picture[:, None] == picture[None, :]) | (text[:, None] == text[None, :])
-        images = normalise(inputs["images"].astype(jnp.float32) / 255, self.model.image)
-        said = (jnp.asarray(self.tokens), positives, text) if self.few else (inputs["tokens"], positives)
-        return shared_out(Batch(images, *said), self.mesh)
+        return shared_out(Batch(normalise(inputs["images"].astype(jnp.float32) / 255, self.model.image), inputs["tokens"], positives), self.mesh)

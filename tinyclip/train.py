@@ -122,7 +122,6 @@ def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
     """The run's loss on one batch."""
     images = in_pieces(model.encode_image, batch.images, run.micro_batch)
     texts = in_pieces(model.encode_text, batch.tokens, run.micro_batch)
-    texts = texts if batch.which is None else texts[batch.which]
     scale, positives = model.logit_scale, batch.positives if run.shared_positives else None
     with jax.default_matmul_precision("float32"):  # or a card rounds the embeddings that it compares to ten bits of mantissa
         if model.logit_bias is not None:

@@ -8,7 +8,6 @@ arrays, so that a jitted training step can draw a fresh sentence for every pictu
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, product
 from typing import NamedTuple
 
 import jax
@@ -50,12 +49,6 @@ class Grammar:
     def longest(self) -> int:
         """Words in the longest sentence."""
         return max(sum(map(_words_in, self.pieces(text))) for text, _ in self.templates)
-
-    def sentences(self) -> Iterator[str]:
-        """Every sentence there is, template by template; one that two templates say comes twice."""
-        for text, _ in self.templates:
-            pieces = self.pieces(text)
-            yield from map(" ".join, product(*([piece] if isinstance(piece, str) else chain(*piece.phrases) for piece in pieces)))
 
     def said(self, template: str) -> Bool[np.ndarray, "F"]:
         """Which factors a template speaks of."""
