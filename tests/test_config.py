@@ -179,7 +179,7 @@ def test_every_recipe_names_a_size_and_is_a_run():
         TrainConfig(**recipe["train"])  # raises if not
 
 
-def test_the_sigmoid_loss_is_given_more_steps_and_nothing_else():
+def test_the_sigmoid_loss_is_given_more_steps_at_a_lower_rate_and_nothing_else():
     for name, recipe in RECIPES.items():
         assert recipe_for(name, "contrastive") == recipe_for(name) == recipe, f"{name}: with CLIP's loss the recipe is followed as it stands"
         usual, got = TrainConfig(**recipe["train"]), recipe_for(name, "sigmoid")

@@ -14,7 +14,7 @@ from .draw import Plane, coverage, paint
 WHITE, INK = 0xFFFFFF, 0x16121A
 
 # Red, green, blue, and how much of a pixel is the animal. Not one array: for that, XLA's older code generator would compute every distance four
-# times, and training on animals take 1.5x as long.
+# times, and training on animals take 1.6x as long (data/benchmarks.md).
 Picture = tuple[Plane, Plane, Plane, Plane]
 Scalar = Float[Array, ""]
 Layers = list[tuple]  # of a colour, a signed distance and perhaps an opacity, from back to front
