@@ -99,6 +99,13 @@ def test_iou_takes_ties_as_luck():
         check("iou of a map that is the same everywhere", np.float64(explain.iou(np.ones((1, 4, 4), np.float32), order)), 1 / 7, 1e-9)
 
 
+def test_a_mask_without_a_pixel_is_an_error():
+    masks = np.ones((3, 4, 4), bool)
+    masks[1] = False
+    with pytest.raises(ValueError, match="iou: mask 1 has no pixel"):
+        explain.iou(np.ones((3, 4, 4), np.float32), masks)
+
+
 def test_the_centre_prior_falls_off_from_the_middle():
     drawn = explain.centre_prior(2, 6)
     for values in drawn:

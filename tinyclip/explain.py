@@ -40,8 +40,11 @@ def pointing_game(maps: Maps, masks: Masks) -> float:
 def iou(maps: Maps, masks: Masks) -> float:
     """Intersection over union of the mask and the map's n largest pixels, n being the pixels of the mask; the mean over pictures. Lesson 13.
 
-    Pixels that tie for the last places share them: a map that is the same everywhere gets chance, whatever the order of its pixels.
+    Pixels that tie for the last places share them: a map that is the same everywhere gets chance, whatever the order of its pixels. Raises
+    `ValueError` for a mask without a pixel, which no map could find.
     """
+    if not masks.any(axis=(1, 2)).all():
+        raise ValueError(f"iou: mask {int(masks.any(axis=(1, 2)).argmin())} has no pixel")
     total = 0.0
     for values, mask in zip(maps, masks, strict=True):
         n = int(mask.sum())
