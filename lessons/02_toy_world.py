@@ -42,10 +42,11 @@ print(f"  {rows[0]} is a {SIZES[size]} {list(COLOURS)[colour]} {SHAPES[shape]}, 
 # %% [markdown]
 # ## Drawing: how far is it to the edge?
 #
-# A shape is a function, its **signed distance**: from a point to the shape's edge, negative inside. For a disc of radius r around (0, 0) it is
-# `√(x² + y²) − r`. Lengths are in halves of a picture: x runs from −1 (left) to 1 (right), y from −1 (top) to 1 (bottom). A pixel, 2/S wide in
-# a picture of S × S, is *covered* by `1/2 − distance / (pixel's width)`, cut to 0..1: all inside, all outside, or in part. Where it is covered,
-# the colour is laid over the backdrop. How much of each pixel is covered is the thing's **mask**. First a loop over the pixels.
+# A shape is a function, its **signed distance**: from a point to the shape's edge, negative inside. (Near the edge it must be right; farther off,
+# some of ours only bound it.) For a disc of radius r around (0, 0) it is `√(x² + y²) − r`. Lengths are in halves of a picture: x runs from −1
+# (left) to 1 (right), y from −1 (top) to 1 (bottom). A pixel, 2/S wide in a picture of S × S, is *covered* by `1/2 − distance / (pixel's width)`,
+# cut to 0..1: all inside, all outside, or in part. Where it is covered, the colour is laid over the backdrop. How much of each pixel is covered is
+# the thing's **mask**. First a loop over the pixels.
 
 # %%
 disc = Scenes(np.array([[1, 0, 0, 1, 1]]), np.array([[17, 99, 30, 200, 60, 128]]))  # a large red circle near the centre
@@ -142,13 +143,13 @@ print(f"of {len(test)} scenes held out at random, {met:.0%} have a colour-shape 
 # %% [markdown]
 # ## The world in one picture
 #
-# Left, the signed distance of a star: its edge is where it is 0. Middle, the picture it draws. Right, all 64 pairs; boxes mark the held-out ones.
+# Left, the signed distance of a heart: its edge is where it is 0. Middle, the picture it draws. Right, all 64 pairs; boxes mark the held-out ones.
 
 # %%
 figure = lesson.new_figure(8.8, 3.1)
 left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1.15))
 x, y = np.meshgrid(*[np.linspace(-1, 1, 200, dtype=np.float32)] * 2)
-distance = 0.55 * np.asarray(DISTANCES["star"](jnp.asarray(x / 0.55), jnp.asarray(y / 0.55)))
+distance = 0.55 * np.asarray(DISTANCES["heart"](jnp.asarray(x / 0.55), jnp.asarray(y / 0.55)))
 field = left.imshow(distance, extent=(-1, 1, 1, -1), cmap="PuOr", vmin=-0.5, vmax=0.5)
 left.contour(x, y, distance, levels=[0], colors="black", linewidths=1.8)
 left.set(title="signed distance to the edge", xlabel="x (halves of a picture)", ylabel="y (halves of a picture)")
@@ -156,9 +157,9 @@ figure.colorbar(field, ax=left, shrink=0.75, label="inside < 0 < outside")
 
 grid = np.array([[1, colour, shape, 1, 1] for colour in range(8) for shape in range(8)])
 tiles = draw_bytes(world, Scenes(grid, np.tile([0, 128, 0, 128, 128, 128], (64, 1))), S)
-star = 8 * list(COLOURS).index("blue") + SHAPES.index("star")
-middle.imshow(tiles[star])
-middle.set(title=f'"{world.grammar.describe(grid[star])}"', xlabel="x (pixels)", ylabel="y (pixels)")
+heart = 8 * list(COLOURS).index("blue") + SHAPES.index("heart")
+middle.imshow(tiles[heart])
+middle.set(title=f'"{world.grammar.describe(grid[heart])}"', xlabel="x (pixels)", ylabel="y (pixels)")
 right.imshow(np.vstack([np.hstack(tiles[start : start + 8]) for start in range(0, 64, 8)]), extent=(0, 8, 8, 0))
 for colour, shape in HELD_OUT_PAIRS:
     right.add_patch(Rectangle((shape, colour), 1, 1, fill=False, edgecolor="black", linewidth=1.8))

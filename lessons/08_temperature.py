@@ -138,7 +138,7 @@ lesson.claim("least product of lengths", float(products.min()))
 lesson.claim("largest over least product of lengths", float(products.max() / products.min()))
 
 # %% [markdown]
-# At scale 1, a flat softmax tells good from better too faintly, and the model falls far behind. Without normalisation it trains nearly as well: its
+# At scale 1, a flat softmax tells good from better too faintly, and the model falls far behind. Without normalisation it trains about as well: its
 # lengths have become a scale of their own. What is lost is the *one* scale for all. A score is then loudness as well as likeness (lesson 01): in a
 # search among all new pictures, the best score mostly belongs to another picture than the best cosine.
 #

@@ -124,7 +124,7 @@ lesson.claim("too fast: last loss above ln 8", stuck[-1] - math.log(8))
 # %% [markdown]
 # ## One loop, and the space frame by frame
 #
-# Now fresh pictures at every step, so nothing can be learned by heart. `train` runs 50 steps in one compiled call, then hands back a report, and we
+# Now fresh pictures at every step, so nothing can be learned by heart. `train` runs 25 steps in one compiled call, then hands back a report, and we
 # look at the model on pictures it has never seen. Watch the **loss** between its two rulers, ln B and the **floor** (lesson 07); the **accuracy** on
 # new pictures; and the **logit scale**: a plunge towards 1 means that the pairs look like noise. The figure shows pictures (in their colours) and
 # sentences (rings), flattened to the two main directions of the *last* frame: too flat for sixteen crowds, so trust the accuracy rather than the eye.

@@ -176,5 +176,5 @@ lesson.recap(
     "what you measure by taking it away (occlusion) you can trust; what you read off the inside you must check",
 )
 lesson.try_this("let `towards = other - named`", "occlusion here falls to nearly 0: it finds the other thing. Attention stays as it was.")
-lesson.try_this("let `towards = named`, half a question", "occlusion stays about where it was; relevance loses a few points.")
+lesson.try_this("let `towards = named`, half a question", "both stay about where they were: it is with words that half a question costs.")
 lesson.end()

@@ -63,11 +63,14 @@ lesson.show(modality_gap, alignment, uniformity, plots.space_map)
 
 # %%
 for name in ("untrained", "scale 5", "scale 15", "scale 50", "learned scale", "vague captions"):
-    control, found = told(name, "gap between two sets of pictures", ".3f"), told(name, "picture to caption, share 0", ".0%")
-    print(f"  {name:<15} gap {told(name, 'gap', '.3f')}, two sets of pictures {control}, found {found}")
+    control, even = told(name, "gap between two sets of pictures", ".3f"), told(name, "uniformity, pictures")
+    print(f"  {name:<15} gap {told(name, 'gap', '.3f')}, two sets of pictures {control}, found {told(name, 'picture to caption, share 0', '.0%')}")
+    print(f"  {'':<15} alignment {told(name, 'alignment')}, uniformity of pictures {even}")
 print(f"  the scale that was learned: {told('learned scale', 'scale', '.0f')}\n")
 
 # %% [markdown]
+# Trained, a pair lies together, and points spread out; vague captions leave pairs apart.
+#
 # ## Closing it by hand
 #
 # Move all pictures along the line between the two means, all sentences the other way, each by half, and bring every vector back to length 1.
@@ -173,8 +176,5 @@ lesson.recap(
     "ask of distances whether their order is the world's, and of directions whether all analogies hold, each beside a control and an untrained model",
 )
 lesson.try_this("for `red, blue`, take meaning[..., 4] and (0, 2): left, right", "a gap of 0.10, not 1.31: no sentence tells the side.")
-lesson.try_this(
-    "give `captions` half the direction: (0.5 * texts, texts, texts)",
-    "lesson 11's finds 35 % if all may be the answer, 82 % with the inputs left out: half-way, the sum is mostly nearest to the third still.",
-)
+lesson.try_this("give `captions` half the direction: (0.5 * texts, texts, texts)", "lesson 11's: 35 % (82 %). Half-way, the third is still nearest.")
 lesson.end()

@@ -6,8 +6,8 @@
 # **Question.** How far is the model of these lessons from the one that OpenAI published, and what does it take to go there?
 #
 # Not far: it is the same code with other numbers in its configuration. OpenAI's **ViT-B/32** ("vision transformer, base size, patches of 32") has
-# wider vectors and more blocks, and was trained on 400 million pictures with captions, for days, on hundreds of GPUs. What it knows is in a file of
-# numbers. To use that file, we need their names for the numbers, and their way to lay them out. This lesson is about names and transposes only.
+# wider vectors and more blocks, and was trained on 400 million pictures with captions (the largest ViT for twelve days, on 256 GPUs). What it knows
+# is in a file of numbers. To use it, we need their names for the numbers, and their way to lay them out. This lesson is about names and transposes.
 
 # %%
 import math

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -241,6 +242,14 @@ def test_measures_tell_the_loss_norm_scale_and_floor_before_the_update(step, bat
     check("measures.gradient_norm", measures.gradient_norm, np.float32(norm), 1e-5, "the norm of the whole gradient, before it is cut")
     check("measures.floor", measures.floor, np.float32(0), 0, "eight different captions impose nothing")
     assert bool(measures.finite), "measures.finite: this step was finite"
+
+
+@pytest.mark.parametrize(("shared", "floor"), [(True, math.log(B)), (False, 0.0)])
+def test_the_floor_is_that_of_the_targets_in_use(batch, shared, floor):
+    alike = batch._replace(positives=jnp.ones((B, B), bool))
+    _, measures = jax.jit(make_step(CONFIG, replace(RUN, shared_positives=shared)))(a_state(), alike)
+    hint = f"{B} pictures of {B} captions that all fit share their targets, ln {B}" if shared else "each picture has one target: its own caption"
+    check(f"measures.floor with shared_positives={shared}", measures.floor, np.float32(floor), 1e-6, hint)
 
 
 def loss_by_hand(model, params, batch):

@@ -105,7 +105,7 @@ def step_rate(config: CLIPConfig, run: TrainConfig, steps: int) -> float:
     return pairs_per_second(lambda state, batch: step(state, Batch(*batch, jnp.eye(B, dtype=bool))), config, run, (images, tokens))
 
 
-def search_rate(rows: int = 1_000_000, width: int = 64) -> float:
+def search_seconds(rows: int = 1_000_000, width: int = 64) -> float:
     """Seconds of one search for the 10 nearest of `rows` embeddings that lie in a file, memory-mapped."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps a file that is mapped
@@ -254,6 +254,6 @@ def benchmark(size: str, dtype: str, batch: int = 128, with_tricks: bool = False
         "drawing_two_things": (drawing_rate("pairs"), "pictures/s"),
         "drawing_animals": (drawing_rate("animals"), "pictures/s"),
         "tokenising": (2000 / seconds(lambda: np.asarray(tokenizer(said))), "sentences/s"),
-        "search_in_a_million": (1000 * search_rate(), "ms"),
+        "search_in_a_million": (1000 * search_seconds(), "ms"),
         **(tricks(config, run) if with_tricks and toy else {}),
     }

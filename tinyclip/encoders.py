@@ -1,7 +1,7 @@
 """Two towers of the same blocks: a picture or a sentence goes in, one vector of D numbers comes out.
 
-Both follow OpenAI's CLIP to the letter, which is easy to get almost right: the class token comes first and is normalised together with the
-patches before the first block; the sentence is read off its first end token, not its last token and not its largest id.
+Both compute what OpenAI's CLIP computes, which is easy to get almost right: the class token comes first and is normalised together with the
+patches before the first block; the sentence is read off its first end token, not its last token (OpenAI finds it otherwise: `end_position`).
 B batch · S picture side · P patch · N image tokens · T text tokens · V vocabulary · D width. CLIP paper, section 2.4. Lessons 05 and 06.
 """
 

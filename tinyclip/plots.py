@@ -92,7 +92,7 @@ def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"],
     axes.set_xlabel("first direction (no unit)")
     axes.set_ylabel("second direction (no unit)")
     axes.set_title(f"Pictures and sentences in one space, flattened to 2-D ({share:.0%} of the variance)")
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside lower right", frameon=False)  # inside, it would look like one more sentence
     return _save(figure, path)
 
 
@@ -105,10 +105,8 @@ def training_curve(history: Mapping[str, Any], loss: str, path: Path) -> Path:
     axes = figure.add_subplot()
     axes.plot(steps, history["loss"], color=BLUE, linewidth=1.2, label=f"{loss} loss")
     if loss == "contrastive":
-        axes.axhline(log_n, color=GREY, linestyle="--", linewidth=1)
-        below = {"xytext": (0, -4), "textcoords": "offset points", "ha": "right", "va": "top"}  # above, the accuracy may pass
-        axes.annotate(f"ln N = {log_n:.2f}: knowing nothing", (steps[-1], log_n), **below, color=GREY)
-        axes.plot(steps, history["floor"], color=ORANGE, linewidth=1, label="floor: mean entropy of the true captions")
+        axes.axhline(log_n, color=GREY, linestyle="--", linewidth=1, label=f"ln N = {log_n:.2f}: knowing nothing")
+        axes.plot(steps, history["floor"], color=ORANGE, linewidth=1, label="floor: mean entropy of the targets")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     axes.set_ylabel("nats")
@@ -120,7 +118,7 @@ def training_curve(history: Mapping[str, Any], loss: str, path: Path) -> Path:
         right.set_ylabel("top-1 accuracy, %")
         right.spines["right"].set_visible(True)
         handles, labels = handles + right.get_legend_handles_labels()[0], labels + right.get_legend_handles_labels()[1]
-    axes.legend(handles, labels, frameon=False, loc="center right")
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)  # inside, a curve may pass anywhere
     axes.set_title("Training, between its rulers")
     return _save(figure, path)
 

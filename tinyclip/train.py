@@ -44,7 +44,7 @@ class Measures(NamedTuple):
     """What one step tells about itself, all scalars (in a `Report`: one number a step)."""
 
     loss: Float[Array, "*steps"]
-    floor: Float[Array, "*steps"]  # mean entropy of the true captions and pictures, see `floor_of`
+    floor: Float[Array, "*steps"]  # mean entropy of the targets in use, see `floor_of`; 0 where each picture has one
     gradient_norm: Float[Array, "*steps"]
     logit_scale: Float[Array, "*steps"]
     finite: Bool[Array, "*steps"]  # False: loss or gradient was not finite, and the update was skipped
@@ -64,7 +64,7 @@ def decays(path: tuple, leaf: Array) -> bool:
 
 
 def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
-    """AdamW as CLIP used it for its ViTs: beta (0.9, 0.98), eps 1e-6, warm-up, cosine to zero, gradients cut to a global norm. Lesson 10."""
+    """AdamW as CLIP used it for its ViTs: beta (0.9, 0.98), eps 1e-6, warm-up, cosine to zero; and gradients cut to a global norm. Lesson 10."""
     rate = optax.warmup_cosine_decay_schedule(0.0, run.learning_rate, min(run.warmup, run.steps // 2), run.steps)
     # eps 1e-8 would turn rounding noise in gradients that are truly 0 (those of the key biases) into steps of full size.
     adam = optax.chain(optax.clip_by_global_norm(run.clip_norm), optax.scale_by_adam(0.9, 0.98, 1e-6))
@@ -153,7 +153,8 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
         norm = optax.tree.norm(ravel_pytree(gradient)[0])  # as one vector, like the optimiser
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         params, opt_state = jax.tree.map(partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state))
-        measures = Measures(value, floor_of(batch.positives), norm, jnp.exp(params["log_logit_scale"][...]), finite)
+        floor = floor_of(batch.positives) if run.shared_positives else jnp.zeros(())
+        measures = Measures(value, floor, norm, jnp.exp(params["log_logit_scale"][...]), finite)
         return State(params, opt_state, state.step + 1), measures
 
     return step

@@ -1,6 +1,8 @@
 """Every exercise: it can be done with what it needs and nothing else, a blank is called a blank, each known mistake gets its sentence."""
 
+import builtins
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,3 +131,11 @@ def test_a_known_mistake_gets_its_sentence(pool: Pool, kind: str, label: str) ->
 def test_a_right_answer_written_another_way_passes(pool: Pool, kind: str, label: str) -> None:
     verdict = pool.ask(kind, label)
     assert verdict.state == PASSED, f"{label} is right, but: {verdict.sentence} {verdict.said}"
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_the_last_hint_calls_only_what_its_file_knows(number):
+    exercise = EXERCISES[number]
+    called = re.findall(r"(?<![\w.])([A-Za-z_]\w*)\(", exercise.hints[-1])
+    unknown = [name for name in called if not hasattr(builtins, name) and not re.search(rf"\b{name}\b", LIBRARY.files[exercise.file])]
+    assert not unknown, f"{exercise.id}: the last hint calls {unknown}, which {exercise.file} does not have: {exercise.hints[-1]}"

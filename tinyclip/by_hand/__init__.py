@@ -1,8 +1,8 @@
 """CLIP in NumPy, forward and backward, with nothing but matrices: the twin of the Flax model, and proof that there is no magic in it.
 
-Read `layers.py`, `transformer.py`, `towers.py`, `losses.py`, `training.py`, in this order. Every function `f` has an `f_backward` derived by hand;
-the tests hold each to JAX's own gradient. `parameters(model)` turns a Flax model into the nested dict of arrays all of them take, so that one
-set of weights runs through both. Numbers keep their kind: float64 in, float64 out. Lesson 09.
+Read `layers.py`, `transformer.py`, `towers.py`, `losses.py`, `training.py`, in this order. Every layer, tower and loss `f` has an `f_backward`
+derived by hand; the tests hold each to JAX's own gradient. `parameters(model)` turns a Flax model into the nested dict of arrays all of them
+take, so that one set of weights runs through both. Numbers keep their kind: float64 in, float64 out. Lesson 09.
 """
 
 from typing import Any

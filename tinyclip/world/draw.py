@@ -1,7 +1,8 @@
 """Scene -> pixels and masks, by signed distances.
 
 A shape is a function that tells, for every point, how far it is from the shape's edge: negative inside, positive outside. A pixel is then
-covered by clip(1/2 - distance / pixel width, 0, 1), which is a clean edge at any resolution, and the same number is the shape's mask.
+covered by clip(1/2 - distance / pixel width, 0, 1), which is a clean edge at any resolution, and the same number is the shape's mask. Distances
+need to be right near the edge only: farther off, some (star, moon, triangle, cross, ellipse) are mere bounds, and cheaper for it.
 Distances to the primitives follow Inigo Quilez, "2D distance functions". Lesson 02.
 """
 
