@@ -251,7 +251,10 @@ def test_a_pretrained_model_is_found_by_its_name(saved, tmp_path, monkeypatch):
     assert bundle.find("short") == tmp_path / "shelf" / "short", "a short name should be looked for among the pretrained models"
     raises_one_sentence(UserError, lambda: bundle.find("shor"), "'shor'", "short")
     (tmp_path / "short").mkdir()
-    assert bundle.find("short") == Path("short"), "a folder here goes before a pretrained model of the same name"
+    (tmp_path / "short" / "metadata.jsonl").write_text("{}")
+    assert bundle.find("short") == tmp_path / "shelf" / "short", "a folder of pictures, as `tinyclip draw` makes it, is no model: it hides none"
+    (tmp_path / "short" / "config.json").write_text("{}")
+    assert bundle.find("short") == Path("short"), "a model here goes before a pretrained one of the same name"
 
 
 def test_a_model_without_history_or_world_loads(one, tmp_path):
@@ -300,6 +303,43 @@ except UserError as error:
     assert "could not write" in result.stdout and str(path) in result.stdout, f"want a UserError that names the file: {result.stdout}{result.stderr}"
     left = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     assert left == {"weights": b"old"}, f"the old file should stay and no half one, got {list(left)}"
+
+
+@pytest.mark.parametrize("save", [bundle.save_bundle, bundle.save_for_hugging_face])
+@pytest.mark.parametrize("existed", [False, True])
+def test_what_does_not_fit_whole_is_taken_back(one, tmp_path, monkeypatch, save, existed):
+    folder, real = tmp_path / "model", bundle.write_atomically
+    if existed:
+        folder.mkdir()
+
+    def full(path, data):
+        if path.name == bundle.WEIGHTS:
+            raise UserError(f"could not write {path}: No space left on device.")
+        real(path, data)
+
+    monkeypatch.setattr(bundle, "write_atomically", full)
+    raises_one_sentence(UserError, lambda: save(folder, one), "No space left", bundle.WEIGHTS)
+    left = [path.name for path in tmp_path.rglob("*")]
+    assert left == ["model"] * existed, f"half a model would be in the way of the next try, but there is {left}"
+
+
+@pytest.mark.parametrize("history", [[], {}, {"loss": 3}, {"loss": [1.0], "floor": [1.0], "logit_scale": ["x"], "accuracy": [], "log_n": 1.0}])
+def test_a_damaged_history_is_named(saved, tmp_path, history):
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    (folder / bundle.HISTORY).write_text(json.dumps(history))
+    raises_one_sentence(UserError, lambda: bundle.load(folder), str(folder / bundle.HISTORY), "damaged")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(saved, tmp_path, value):
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    tensors = load_file(folder / bundle.WEIGHTS)
+    name = sorted(tensors)[3]
+    tensors[name].flat[-1] = value
+    save_file(tensors, folder / bundle.WEIGHTS)
+    raises_one_sentence(UserError, lambda: bundle.load(folder), str(folder / bundle.WEIGHTS), name, "not finite")
 
 
 def test_a_place_that_cannot_be_made_is_a_user_error(one, tmp_path):

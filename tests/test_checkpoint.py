@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from flax import nnx
 from helpers import importing, raises_one_sentence
 
 import tinyclip
+from tinyclip import checkpoint
 from tinyclip.checkpoint import FOLDER, Checkpoints
 from tinyclip.errors import UserError
 from tinyclip.train import State
@@ -115,6 +118,30 @@ def test_a_checkpoint_that_was_being_written_is_not_seen(tmp_path):
     again = Checkpoints(tmp_path)
     assert again.latest() == 3, f"half a checkpoint of step 7 should not be seen, got {again.latest()}"
     assert equal(again.restore(state(0)), state(3)), "the last whole checkpoint should be restored"
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_begun(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(3))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=40))
+    monkeypatch.setattr(checkpoints.manager, "save", lambda *_, **__: pytest.fail("Orbax's threads would each print a traceback"))
+    raises_one_sentence(UserError, lambda: checkpoints.save(state(5)), "0.0 MB are free", "step 3")
+
+
+def test_threads_that_fail_while_saving_print_nothing(capsys):
+    with checkpoint.tracebacks_aside():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    assert capsys.readouterr().err == "", "what such a thread raises is raised again where it is waited for, and told in one sentence"
+    before = sys.excepthook
+    with pytest.raises(OSError), checkpoint.tracebacks_aside():
+        raise OSError("full")
+    hook, sys.excepthook = sys.excepthook, before
+    hook(RuntimeError, RuntimeError("Event loop is closed"), None)
+    assert capsys.readouterr().err == "", "a call that comes too late is not the user's concern"
+    hook(ValueError, ValueError("something else"), None)
+    assert "something else" in capsys.readouterr().err, "anything else should be printed as ever"
 
 
 def test_a_checkpoint_that_cannot_be_written_says_which_one_is_still_good(tmp_path, monkeypatch):

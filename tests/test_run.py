@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from helpers import check, raises_one_sentence
 from orbax.checkpoint import CheckpointManager
-from trained import ARGS, BATCH, STEPS, fails, folder_of_pictures, quick, run, works, world_run
+from trained import ARGS, BATCH, CHUNK, STEPS, fails, folder_of_pictures, folder_run, quick, run, works, world_run
 
+from tinyclip import bundle, show
 from tinyclip import run as running
-from tinyclip import show
 from tinyclip.checkpoint import Checkpoints, new_folder, newest_folder
 from tinyclip.cli import Train
 from tinyclip.config import TrainConfig
@@ -98,6 +98,18 @@ def test_a_second_ctrl_c_ends_at_once():
         signal.raise_signal(signal.SIGINT)
         assert interrupt.asked, "the first Ctrl-C should be noted"
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_ctrl_c_says_what_there_is_to_continue_from(tmp_path, monkeypatch):
+    def twice(self, step, **measures):
+        if step == 2 * CHUNK:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(show.Progress, "update", twice)
+    monkeypatch.setattr(running, "SAVE_EVERY", -1.0)
+    code, _, err = run("train", *ARGS, "--out", tmp_path / "a run")
+    assert code == 130 and "last checkpoint" in err, f"a checkpoint was saved before: want a sentence that says so, got {code}, {err!r}"
+    assert f'tinyclip train --out "{tmp_path / "a run"}" --devices 1 --resume' in err, f"the command should be as one types it, got {err!r}"
 
 
 @pytest.fixture
@@ -283,6 +295,30 @@ def test_runs_are_numbered_and_the_newest_found(tmp_path):
     assert newest == tmp_path / "single-1000", f"the highest number is 1000, got {newest}: are names sorted as words, or longer names counted in?"
     assert new_folder(tmp_path, "my [2024]").name == "my [2024]-002", "a name's brackets are no pattern"
     raises_one_sentence(UserError, lambda: newest_folder(tmp_path / "none", "single"), "no run of single")
+
+
+@pytest.mark.parametrize("edit", [("a ", "the "), ("a ", "a shiny ")])
+def test_a_folder_whose_captions_changed_cannot_be_resumed(tmp_path, monkeypatch, edit):
+    shutil.copytree(folder_of_pictures(), tmp_path / "pictures")
+    shutil.copytree(folder_run(), tmp_path / "run")
+    monkeypatch.setattr(running, "train", lambda *_: pytest.fail("it would be trained on other tokens than before"))
+    config, metadata = tmp_path / "run" / "config.json", tmp_path / "pictures" / "metadata.jsonl"
+    config.write_text(config.read_text().replace(json.dumps(str(folder_of_pictures())), json.dumps(str(tmp_path / "pictures"))))
+    metadata.write_text(metadata.read_text().replace(*edit))
+    fails("train", "--out", tmp_path / "run", "--resume", names=("captioned", "24 pairs"))
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
+    fails("train", "--out", tmp_path / "nowhere", "--resume", names=(tmp_path / "nowhere", "no run to resume"))
+
+
+def test_a_folder_in_which_nothing_fits_is_not_left_behind(tmp_path, monkeypatch):
+    def full(path, data):
+        raise UserError(f"could not write {path}: No space left on device.")
+
+    monkeypatch.setattr(bundle, "write_atomically", full)
+    fails("train", *ARGS, "--out", tmp_path / "new", names=("No space left", "config.json"))
+    assert not (tmp_path / "new").exists(), "an empty folder would be in the way of nothing, but nobody asked for it"
 
 
 def test_a_folders_run_is_resumed_by_the_folders_name(tmp_path, monkeypatch):

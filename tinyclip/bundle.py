@@ -119,38 +119,46 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         raise UserError(f"could not write {path}: {error.strerror or error}. Free some space or choose another folder with --out.") from None
 
 
-def _make(folder: Path) -> None:
-    """Make the folder if it is not there. Raises `UserError` if it cannot be made."""
+def write_all(folder: Path, files: dict[str, bytes | Any]) -> None:
+    """Bytes, text, or what becomes JSON, by file name. Into an empty folder, all of it or nothing: half would be in the way of the next try."""
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"could not make the folder {folder}: {error.strerror}.") from None
+    empty = not any(folder.iterdir())
+    try:
+        for name, content in files.items():
+            write_atomically(folder / name, content if isinstance(content, bytes | str) else json.dumps(content, indent=1) + "\n")
+    except UserError:
+        for name in files if empty else ():
+            (folder / name).unlink(missing_ok=True)
+        if not existed:
+            folder.rmdir()
+        raise
 
 
 def save_bundle(folder: Path, bundle: Bundle, extra: dict[str, Any] | None = None) -> None:
     """Write a model folder. `extra` is added to `config.json` beside the model's own configuration."""
-    _make(folder)
     config = {"format": "tinyclip", "model": bundle.config.to_json()} | (extra or {}) | bundle.trained_on
-    write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
-    write_atomically(folder / TOKENIZER, json.dumps(bundle.tokenizer.to_json()) + "\n")
-    write_atomically(folder / WEIGHTS, save(flat(nnx.state(bundle.model, nnx.Param)), metadata={"format": "tinyclip"}))
+    words = json.dumps(bundle.tokenizer.to_json()) + "\n"
+    weights = save(flat(nnx.state(bundle.model, nnx.Param)), metadata={"format": "tinyclip"})
+    write_all(folder, {CONFIG: config, TOKENIZER: words, WEIGHTS: weights})
 
 
 def save_for_hugging_face(folder: Path, bundle: Bundle) -> None:
     """Write a snapshot that `transformers.CLIPModel.from_pretrained` loads. Raises `UserError` if it has no place for the model. Lesson 18."""
     files, tensors = published.hugging_face_files(bundle.config, bundle.tokenizer, flat(nnx.state(bundle.model, nnx.Param)))
-    _make(folder)
-    for name, content in files.items():
-        write_atomically(folder / name, content if isinstance(content, str) else json.dumps(content, indent=1) + "\n")
-    write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_all(folder, files | {WEIGHTS: save(tensors, metadata={"format": "pt"})})
 
 
 def find(name: str | Path) -> Path:
     """The model folder of that path, or the pretrained one of that name. Raises `UserError` if there is neither."""
     folder = Path(name)
-    if folder.is_dir():
+    shipped = (PRETRAINED / str(name)).is_dir() and os.sep not in str(name)
+    if folder.is_dir() and not (shipped and not any(folder.glob("*.json"))):  # `tinyclip draw --count 100 shapes` makes a folder `shapes`, no model
         return folder
-    if (PRETRAINED / str(name)).is_dir() and os.sep not in str(name):
+    if shipped:
         return PRETRAINED / str(name)
     if folder.is_file():
         raise UserError(f"{folder} is a file: name the model's folder, which holds {CONFIG}, {WEIGHTS} and {TOKENIZER}.")
@@ -172,6 +180,19 @@ def read_json(path: Path) -> Any:
     if not isinstance(data, dict):
         raise UserError(f"{path} is damaged: it is not a JSON object.")
     return data
+
+
+def read_history(folder: Path) -> dict[str, Any]:
+    """A run's `history.json`. Raises `UserError` if it is missing, or holds anything but a run's measures."""
+    history = read_json(folder / HISTORY)
+    series = [history.get(name) for name in ("loss", "floor", "logit_scale")]
+    if not isinstance(history.get("log_n"), int | float) or not isinstance(history.get("accuracy"), list) or not all(map(_numbers, series)):
+        raise UserError(f"{folder / HISTORY} is damaged: it does not hold a run's history.")
+    return history
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
 
 
 def load(name: str | Path, image_size: int | None = None) -> Bundle:
@@ -206,6 +227,6 @@ def load(name: str | Path, image_size: int | None = None) -> Bundle:
     params = read_parameters(Tensors(folder / WEIGHTS), config, own_names(config))
     if image_size is not None and image_size != config.image.size:
         config, params = published.resized(config, params, image_size)
-    history = read_json(folder / HISTORY) if (folder / HISTORY).is_file() else {}
+    history = read_history(folder) if (folder / HISTORY).is_file() else {}
     trained_on = {key: config_data[key] for key in ("world", "data") if isinstance(config_data.get(key), str)}
     return Bundle(make_model(config, params), tokenizer, folder.resolve().name, trained_on, history)

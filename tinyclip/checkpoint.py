@@ -3,8 +3,13 @@
 There is no random key to save: every step's randomness is `fold_in(key(seed), step)`. Lesson 10.
 """
 
+import contextlib
 import logging
 import re
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -47,8 +52,9 @@ class Checkpoints:
 
     def __init__(self, run: Path, keep: int = 3) -> None:
         self.folder, self.keep = (run / FOLDER).resolve(), keep
-        if "[" in str(self.folder):  # Orbax takes what stands in brackets for a pattern when it puts a checkpoint together
-            raise UserError(f"checkpoints in {self.folder} could not be read again, because of the brackets in its path: choose another --out.")
+        # Orbax takes what stands in brackets for a pattern when it puts a checkpoint together, and a backslash, anywhere, for a slash.
+        if sign := next((name for mark, name in (("[", "brackets"), ("\\", "backslash")) if mark in self.folder.as_posix()), None):
+            raise UserError(f"checkpoints in {self.folder} could not be read again, because of the {sign} in its path: choose another --out.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -74,11 +80,15 @@ class Checkpoints:
 
     def save(self, state: State) -> int:
         """Write the state; returns its step. Raises `UserError` if it cannot be written; older checkpoints stay."""
-        step = int(state.step)
+        step, leaves = int(state.step), tuple(jax.device_get(jax.tree.leaves(state)))
         if step not in self.manager.all_steps():
             try:
-                self.manager.save(step, args=self.ocp.args.StandardSave(tuple(jax.device_get(jax.tree.leaves(state)))))
-                self.manager.wait_until_finished()
+                size, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(self.folder).free
+                if size > free:  # before Orbax's threads meet the end of the disk, each with a traceback of its own
+                    raise OSError(f"it takes {size / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
+                with tracebacks_aside():
+                    self.manager.save(step, args=self.ocp.args.StandardSave(leaves))
+                    self.manager.wait_until_finished()
             except (OSError, ValueError) as error:
                 last = f"the last good one is of step {self.latest()}" if self.latest() is not None else "none was saved before"
                 raise UserError(
@@ -97,7 +107,8 @@ class Checkpoints:
             raise UserError(f"{self.manager.directory} holds no checkpoint to resume from: start the run again with another --out.")
         leaves, structure = jax.tree.flatten(jax.device_get(like))
         try:
-            saved = self.manager.restore(step, args=self.ocp.args.StandardRestore(tuple(leaves)))
+            with tracebacks_aside():
+                saved = self.manager.restore(step, args=self.ocp.args.StandardRestore(tuple(leaves)))
             if [leaf.shape for leaf in saved] != [leaf.shape for leaf in leaves]:
                 raise ValueError("its arrays are of other shapes")
         except Exception as error:  # Orbax raises what its storage layers raise, of any type, for a damaged file
@@ -108,5 +119,21 @@ class Checkpoints:
         self.manager.close()
 
 
+@contextlib.contextmanager
+def tracebacks_aside() -> Iterator[None]:
+    """What Orbax's threads raise reaches us anyway, but they print it, too; and tensorstore's, after a failure, call into a loop that is closed."""
+    of_threads, of_all = threading.excepthook, sys.excepthook
+    threading.excepthook = lambda _: None
+    try:
+        yield
+    except Exception:
+        sys.excepthook = lambda kind, error, trace: None if str(error) == "Event loop is closed" else of_all(kind, error, trace)
+        raise
+    finally:
+        threading.excepthook = of_threads
+
+
 def _first_line(error: Exception) -> str:
+    if "No space left" in str(error):
+        return "No space left on the disk"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -32,6 +32,8 @@ def train(args: "cli.Train") -> None:
     name = args.data.resolve().name.translate(str.maketrans("[]", "()")) if args.data else args.world or "single"  # see `Checkpoints`
     if args.resume:
         out = out or newest_folder(RUNS, name)
+        if not (out / CONFIG).is_file():
+            raise UserError(f"{out} holds no run to resume: name its folder with --out, or start one without --resume.")
         saved = read_json(out / CONFIG)
         if saved.get("format") != "tinyclip":
             raise UserError(f"{out / CONFIG} does not describe a run of tinyclip: name the run's folder with --out.")

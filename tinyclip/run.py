@@ -4,6 +4,7 @@ and Ctrl-C. The loop itself is `train.py` and knows of none of this.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import shutil
@@ -19,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from . import evaluate, parallel, show
-from .bundle import CONFIG, HISTORY, Bundle, read_json, save_bundle, write_atomically
+from .bundle import CONFIG, HISTORY, Bundle, read_history, read_json, save_bundle, write_all, write_atomically
 from .checkpoint import FOLDER, Checkpoints, any_saved
 from .config import CLIPConfig, TrainConfig, recipe_for
 from .data import FolderSource, Source, WorldSource
@@ -46,6 +47,7 @@ class Plan:
     mesh: Mesh
     world: World | None = None
     folder: Folder | None = None
+    again: str = ""  # what a command that resumes must say besides the folder
 
     @property
     def trained_on(self) -> dict[str, str]:
@@ -55,7 +57,16 @@ class Plan:
     @property
     def settings(self) -> dict[str, Any]:
         """All of `config.json` that a resumed run must share."""
-        return json.loads(json.dumps({"model": self.model.to_json(), "train": dataclasses.asdict(self.run), **self.trained_on}))
+        return json.loads(json.dumps({"model": self.model.to_json()} | self.extra | self.trained_on))
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What `config.json` tells of a run, beside the model and what it was trained on; of a folder, its pairs: other captions are other tokens."""
+        settings: dict[str, Any] = {"train": dataclasses.asdict(self.run)}
+        if self.folder:
+            pairs = [(self.folder.files[picture], caption) for picture, caption in zip(self.folder.picture_of, self.folder.captions, strict=True)]
+            settings["captioned"] = f"{len(pairs)} pairs, {hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:12]}"
+        return settings
 
 
 def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
@@ -85,11 +96,12 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
             image, text = image | recipe.get("image", {}), text | recipe.get("text", {})
         return CLIPConfig.preset(size, image=image, text=text, **kind)
 
+    again = " --skip-bad" * args.skip_bad + (f" --devices {args.devices}" if args.devices else "")
     if not data:
         world = get_world(name)
         model = model_of(world.tokenizer(), world.mean, world.std)
         mesh = _mesh(args, run)
-        return Plan(model, run, WorldSource(world, model, run, mesh), world.tokenizer(), mesh, world=world)
+        return Plan(model, run, WorldSource(world, model, run, mesh), world.tokenizer(), mesh, world=world, again=again)
     folder = read_folder(data, CLIPConfig.preset(size).image.size, args.skip_bad, show.track)
     show.left_out(folder.skipped, len(folder.captions))
     tokenizer, pairs = WordTokenizer.of(folder.captions), len(folder.training_pairs())
@@ -99,7 +111,7 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
         show.line(f"the folder has {pairs} pairs to train on: a batch is all of them")
         run = dataclasses.replace(run, batch_size=pairs)
     model, mesh = model_of(tokenizer, *folder.statistics()), _mesh(args, run)
-    return Plan(model, run, FolderSource(folder, tokenizer, model, run, mesh), tokenizer, mesh, folder=folder)
+    return Plan(model, run, FolderSource(folder, tokenizer, model, run, mesh), tokenizer, mesh, folder=folder, again=again)
 
 
 def _mesh(args: "cli.Train", run: TrainConfig) -> Mesh:
@@ -209,14 +221,16 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
             show.line(f"continuing at step {int(state.step)} of {plan.run.steps}")
             state = jax.device_put(state, parallel.everywhere(plan.mesh))
         state = _loop(plan, out, checkpoints, state, history)
-    except BaseException:  # Ctrl-C, too
+    except BaseException as error:  # Ctrl-C, too
         if main and not resume and not any_saved(out):
             _take_back(out)
+        elif main and isinstance(error, KeyboardInterrupt) and not error.args and any_saved(out):
+            raise KeyboardInterrupt(f"stopped at once; {how_to_resume(plan, out, 'the last checkpoint')}") from None
         raise
     if not main:
         return None
     bundle = Bundle(make_model(plan.model, parallel.here(state.params)), plan.tokenizer, out.name, plan.trained_on, dataclasses.asdict(history))
-    save_bundle(out, bundle, {"train": plan.settings["train"]})
+    save_bundle(out, bundle, plan.extra)
     return bundle
 
 
@@ -230,18 +244,19 @@ def open_folder(plan: Plan, out: Path, resume: bool) -> History:
         if different:
             raise UserError(f"{out} cannot be resumed with other settings ({'; '.join(different)}): leave these out, or choose another --out.")
         try:
-            history = History(**read_json(out / HISTORY))
+            history = History(**read_history(out))
         except TypeError:
             raise UserError(f"{out / HISTORY} is damaged: it does not hold a run's history.") from None
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "already holds a run: continue it with --resume, or" if (out / CONFIG).is_file() else "is not an empty folder:"
         raise UserError(f"{out} {what} choose another --out.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"could not make the folder {out}: {error.strerror}.") from None
-    write_atomically(out / CONFIG, json.dumps({"format": "tinyclip"} | plan.settings, indent=1) + "\n")
+    write_all(out, {CONFIG: {"format": "tinyclip"} | plan.settings})
     return history
+
+
+def how_to_resume(plan: Plan, out: Path, where: str) -> str:
+    """The command, as it is typed."""
+    return f"continue at {where} with: tinyclip train --out {show.typed(str(out))}{plan.again} --resume"
 
 
 def _take_back(out: Path) -> None:
@@ -276,5 +291,5 @@ def _loop(plan: Plan, out: Path, checkpoints: Checkpoints | None, state: State |
                 checkpoints.save(state)
                 saved = time.monotonic()
             if stop:
-                raise KeyboardInterrupt(f"stopped and saved at step {step}; continue with: tinyclip train --out {out} --resume")
+                raise KeyboardInterrupt(f"stopped and saved; {how_to_resume(plan, out, f'step {step}')}")
     return state

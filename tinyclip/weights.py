@@ -52,7 +52,10 @@ class Tensors:
             kind = tensors.get_slice(name).get_dtype()
             if kind not in KINDS:
                 raise UserError(f"{self.place[name]}: {name} holds {kind}, not floats: tinyclip does not read quantised models.")
-            return np.asarray(tensors.get_tensor(name)).astype(np.float32)
+            values = np.asarray(tensors.get_tensor(name)).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise UserError(f"{self.place[name]}: {name} holds numbers that are not finite: the file is damaged, or its training went astray.")
+        return values
 
 
 def _opened(path: Path) -> safe_open:
