@@ -13,6 +13,7 @@ from tinyclip.data import Batch, WorldSource
 from tinyclip.errors import UserError
 from tinyclip.large_batch import in_pieces
 from tinyclip.losses import contrastive_loss
+from tinyclip.parallel import everywhere, make_mesh
 from tinyclip.train import initial_state, loss_of, make_step, remembering, train
 from tinyclip.world import get_world
 
@@ -46,6 +47,36 @@ def test_every_gradient_is_the_whole_batchs_the_temperatures_too(loss, pieces):
         value, gradients = gradients_of(config, batch, TrainConfig(batch_size=B, micro_batch=piece))
         check(f"the {loss} loss with micro-batches of {piece}", value, want, 1e-5)
         check_gradients(f"the {loss} loss with micro-batches of {piece}", gradients, wanted, 1e-5)
+
+
+def gradients_in_pairs(loss, hard_negatives, devices, **run):
+    """Of a batch of the world `pairs`: its captions are true of several pictures, and some belong to none."""
+    world = get_world("pairs")
+    words, tower = world.tokenizer(), {"width": 8, "depth": 1, "heads": 2, "mlp": 14}
+    text = tower | {"vocab": words.vocab, "context": words.context, "end_token": words.end}
+    config = CLIPConfig.preset("nano", image=tower | {"size": 16}, text=text, embed=6, loss=loss)
+    run = TrainConfig(batch_size=B, hard_negatives=hard_negatives, **run)
+    mesh = make_mesh(devices) if devices else None
+    graphdef, params = nnx.split(randomised(lambda: CLIP(config, rngs=nnx.Rngs(0)), 1))
+    source = WorldSource(world, config, run, mesh)
+
+    def both(params, step):
+        batch = source.batch(step)
+        return jax.value_and_grad(remembering(lambda params: loss_of(nnx.merge(graphdef, params), batch, run), run.remat))(params)
+
+    return jax.jit(both, out_shardings=mesh and everywhere(mesh))(params, 0)
+
+
+@pytest.mark.slow  # three programs each
+@pytest.mark.parametrize("loss", ["contrastive", "sigmoid"])
+@pytest.mark.parametrize("hard_negatives", ["captions", "scenes"])
+def test_everything_at_once_changes_no_gradient(loss, hard_negatives):
+    want, wanted = gradients_in_pairs(loss, hard_negatives, None)
+    for micro_batch, remat, devices in ((4, True, 8), (12, False, 4)):
+        what = f"the {loss} loss with {hard_negatives}, micro-batches of {micro_batch}, remat {remat}, {devices or 1} devices"
+        value, gradients = gradients_in_pairs(loss, hard_negatives, devices, micro_batch=micro_batch, remat=remat)
+        check(what, np.asarray(value), np.asarray(want), 1e-5)
+        check_gradients(what, jax.device_get(gradients), jax.device_get(wanted), 1e-5)
 
 
 def test_averaging_the_gradients_of_micro_batches_points_elsewhere():
@@ -115,6 +146,17 @@ def test_a_step_takes_less_memory_in_micro_batches():
     whole = temporary_bytes(config, TrainConfig(batch_size=rows), rows)
     pieces = temporary_bytes(config, TrainConfig(batch_size=rows, micro_batch=8), rows)
     assert pieces < whole / 3, f"micro-batches of 8 of {rows} should take less than a third of the {whole:,} bytes of a whole batch, got {pieces:,}"
+
+
+@pytest.mark.slow  # two programs, compiled as well as XLA can
+@pytest.mark.parametrize("loss", ["contrastive", "sigmoid"])
+def test_a_step_in_micro_batches_needs_no_matrix_of_logits(loss):
+    """Of 8,192 pairs it would take 268 MB, and its gradient as much again; what is known of each pair, a byte and a count, stays."""
+    rows = 8192
+    whole = temporary_bytes(a_model(loss), TrainConfig(batch_size=rows), rows)
+    pieces = temporary_bytes(a_model(loss), TrainConfig(batch_size=rows, micro_batch=64), rows)
+    assert whole > 8 * rows**2, f"with the matrix, a step should take 8 bytes a pair and more, or there is nothing to save: {whole:,}"
+    assert pieces < 6 * rows**2, f"a step of {rows:,} pairs in micro-batches takes {pieces:,} bytes: is there a matrix of logits?"
 
 
 @pytest.mark.slow  # two programs

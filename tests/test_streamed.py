@@ -37,6 +37,25 @@ def test_value_and_gradients_are_those_of_the_full_matrix(name, n, chunk):
         check_gradients(f"{name} loss of {n} pairs in blocks of {chunk}", gradients, wanted, 1e-5)
 
 
+@pytest.mark.parametrize("loss", ["contrastive", "sigmoid"])
+@pytest.mark.parametrize(("B", "M", "m", "chunk"), [(12, 12, 12, 4), (13, 13, 13, 5), (13, 26, 13, 5), (13, 26, 26, 64), (2, 3, 2, 3)], ids=str)
+def test_shared_positives_and_extra_texts_count_as_in_the_full_matrix(loss, B, M, m, chunk):
+    rng = np.random.default_rng(B)
+    x = [rng.normal(size=(rows, 6)) for rows in (B, M)]
+    images, texts = (jnp.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), jnp.float32) for rows in x)
+    positives = jnp.asarray((rng.random((B, m)) < 0.2) | np.eye(B, m, dtype=bool))
+    full, streamed, numbers = {
+        "contrastive": (contrastive_loss, streamed_contrastive_loss, (jnp.float32(14.3),)),
+        "sigmoid": (sigmoid_loss, streamed_sigmoid_loss, (jnp.float32(14.3), jnp.float32(-7.0))),
+    }[loss]
+    wrt = tuple(range(2 + len(numbers)))
+    want, wanted = jax.jit(jax.value_and_grad(lambda *args: full(*args, positives=positives), wrt))(images, texts, *numbers)
+    value, gradients = jax.jit(jax.value_and_grad(lambda *args: streamed(*args, chunk, positives=positives), wrt))(images, texts, *numbers)
+    what = f"{loss} loss of {B} pictures and {M} texts, {m} of them with known pictures, in blocks of {chunk}"
+    check(what, value, want, 1e-5)
+    check_gradients(what, gradients, wanted, 1e-5)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_thousand_pairs_agree_to_1e_5(name):
     streamed, full = LOSSES[name]

@@ -28,6 +28,7 @@ from .data import Batch, Source
 from .large_batch import in_pieces
 from .losses import contrastive_loss, sigmoid_loss
 from .parallel import everywhere
+from .streamed import streamed_contrastive_loss, streamed_sigmoid_loss
 
 MAX_LOG_SCALE = float(np.log(100))
 
@@ -123,10 +124,12 @@ def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
     images = in_pieces(model.encode_image, batch.images, run.micro_batch)
     texts = in_pieces(model.encode_text, batch.tokens, run.micro_batch)
     scale, positives = model.logit_scale, batch.positives if run.shared_positives else None
+    # Micro-batches are for batches so large that the matrix of logits may not fit, either.
+    contrastive, sigmoid = (streamed_contrastive_loss, streamed_sigmoid_loss) if run.micro_batch else (contrastive_loss, sigmoid_loss)
     with jax.default_matmul_precision("float32"):  # or a card rounds the embeddings that it compares to ten bits of mantissa
         if model.logit_bias is not None:
-            return sigmoid_loss(images, texts, scale, model.logit_bias[...], positives)
-        return contrastive_loss(images, texts, scale, positives)
+            return sigmoid(images, texts, scale, model.logit_bias[...], positives=positives)
+        return contrastive(images, texts, scale, positives=positives)
 
 
 def remembering(loss: Callable, remat: bool) -> Callable:
