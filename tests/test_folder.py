@@ -141,7 +141,13 @@ BAD_LINES = {
     "text is a list": ('{"file_name": "a.png", "text": ["a"]}', "lacks 'text'"),
     "above": ('{"file_name": "../x.png", "text": "a"}', "'../x.png'"),
     "absolute": ('{"file_name": "/etc/x.png", "text": "a"}', "'/etc/x.png'"),
+    "above after all": ('{"file_name": "in/../../x.png", "text": "a"}', "'in/../../x.png'"),
     "null byte": ('{"file_name": "a\\u0000.png", "text": "a"}', "a"),
+    "half a character in the name": ('{"file_name": "\\ud800.png", "text": "a"}', "'\\ud800.png'"),
+    "half a character in the text": ('{"file_name": "a.png", "text": "a \\ud800 b"}', "'\\ud800'"),
+    "null byte in the text": ('{"file_name": "a.png", "text": "a \\u0000 b"}', "'\\x00'"),
+    "too deep": ("[" * 100_000, "brackets too deep"),
+    "too long a number": ('{"file_name": "a.png", "text": "a", "id": ' + "1" * 5000 + "}", "a number too long"),
 }
 
 
@@ -247,6 +253,19 @@ def test_only_newlines_end_a_line(tmp_path):
 def test_pictures_in_folders_within_are_found(tmp_path):
     path = make(tmp_path / "f", [("in/a.png", "a")], ["in/a.png"])
     assert folder.read_folder(path, 6).files == ["in/a.png"], "a picture in a folder within should be found"
+
+
+def test_links_in_the_folder_are_in_it(tmp_path):
+    make(tmp_path / "blobs", [], ["1f.png"])
+    path = make(tmp_path / "f", [("a.png", "a"), ("in/../..b.png", "b")])
+    (path / "in").mkdir()
+    for name in ("a.png", "..b.png"):
+        (path / name).symlink_to("../blobs/1f.png")
+    try:
+        files = folder.read_folder(path, 6).files
+    except UserError as error:
+        raise AssertionError(f"snapshots of huggingface_hub hold links to ../../blobs, and should be read, but: {error}") from error
+    assert files == ["a.png", "in/../..b.png"], f"want both links' pictures, got {files}"
 
 
 def test_one_picture_may_have_several_captions(tmp_path):

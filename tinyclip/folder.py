@@ -7,6 +7,7 @@ training, to see how the model does on pictures it has not seen.
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .errors import UserError
 from .tokenizer import split_words
 
 METADATA = "metadata.jsonl"
+NO_CHARACTER = re.compile("[\0\ud800-\udfff]")  # JSON can spell them, but no file name and no figure can show them
 Progress = Callable[[Iterable, str], Iterable]
 
 
@@ -110,12 +112,16 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
                 problem = f"lacks {' and '.join(map(repr, missing))} (each a string)"
             elif not split_words(entry["text"]):
                 problem = f"has no word in its text {entry['text']!r}"
-            elif "\0" in entry["file_name"]:
+            elif found := NO_CHARACTER.search(entry["text"]):
+                problem = f"has {found[0]!r} in its text, which is no character"
+            elif NO_CHARACTER.search(entry["file_name"]):
                 problem = f"names {entry['file_name']!r}, which is no file name"
-            elif not (path / entry["file_name"]).resolve().is_relative_to(path.resolve()):
+            elif _leads_out(entry["file_name"]):
                 problem = f"names {entry['file_name']!r}, which is outside the folder"
         except json.JSONDecodeError as error:
             problem = f"is not valid JSON ({error.msg})"
+        except (ValueError, RecursionError):
+            problem = "has a number too long, or brackets too deep, to be read"
         if problem is None:
             pairs.append((entry["file_name"], entry["text"]))
         elif skip_bad:
@@ -123,6 +129,11 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
         else:
             raise UserError(f"line {number} of {metadata} {problem}: mend it, or leave such entries out with --skip-bad.")
     return pairs, wrong
+
+
+def _leads_out(name: str) -> bool:
+    """By its text alone: what the user has linked into the folder is in it, as in a snapshot of huggingface_hub, whose files are all links."""
+    return bool(Path(name).anchor) or Path(os.path.normpath(name)).parts[:1] == ("..",)
 
 
 def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: Progress = lambda items, _: items) -> Folder:
