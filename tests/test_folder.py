@@ -1,6 +1,7 @@
 """Folders of captioned pictures: read as they are meant, decoded once, and every mistake in them named."""
 
 import json
+import warnings
 from collections import Counter
 
 import jax
@@ -72,6 +73,87 @@ def test_every_common_kind_of_picture_becomes_three_bytes_a_pixel(tmp_path, mode
     assert np.abs(read.pixels.astype(int) - 120).max() <= 3, f"grey 120 saved as {mode} {name} should be read as 120, got {read.pixels[0, 4, 4]}"
 
 
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+def test_pictures_of_16_bits_keep_their_greys(tmp_path, ending):
+    grey = np.arange(256).reshape(16, 16)
+    Image.fromarray(np.minimum(257 * grey + 100, 65535).astype(np.uint16)).save(tmp_path / f"a.{ending}")
+    read = np.asarray(folder.open_image(tmp_path / f"a.{ending}"))
+    assert np.array_equal(read, np.stack([grey] * 3, -1)), f"0 to 65,535 should become 0 to 255, got {read[..., 0]}: Pillow makes all above 255 white"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_pixels_of_32_bits_are_refused(tmp_path, dtype):
+    Image.fromarray(np.full((4, 4), 70_000, dtype)).save(tmp_path / "a.tif")
+    raises_one_sentence(UserError, lambda: folder.open_image(tmp_path / "a.tif"), "a.tif", "32 bits", "save it")
+
+
+def notes(orientation):
+    """What a camera notes with a picture (EXIF): tag 0x10f who made it, 0x112 how it was held."""
+    exif = Image.Exif()
+    exif.update({0x10F: "maker", 0x112: orientation})
+    return exif
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [
+    (1, lambda x: x), (2, np.fliplr), (3, lambda x: np.rot90(x, 2)), (4, np.flipud),
+    (5, lambda x: x.swapaxes(0, 1)), (6, lambda x: np.rot90(x, -1)), (7, lambda x: np.rot90(x, 2).swapaxes(0, 1)), (8, np.rot90),
+])  # fmt: skip
+def test_a_photo_is_turned_as_its_camera_was_held(tmp_path, orientation, turned):
+    Image.fromarray(picture()).save(tmp_path / "a.png", exif=notes(orientation))
+    read = np.asarray(folder.open_image(tmp_path / "a.png"))
+    assert np.array_equal(read, turned(picture())), f"orientation {orientation} should turn (9, 13, 3) as EXIF says, got {read.shape}"
+
+
+def test_odd_notes_of_a_camera_do_no_harm(tmp_path):
+    whole = notes(6).tobytes()
+    words_for_a_width = whole.replace(b"\x01\x0f\x00\x02", b"\x01\x00\x00\x02")  # Pillow cannot write back a width that is text
+    odd = {"cut": (whole[:20], (13, 9)), "noise": (b"Exif\0\0" + b"\xff" * 40, (13, 9)), "wrong": (words_for_a_width, (9, 13))}
+    for name, (exif, wanted) in odd.items():
+        with warnings.catch_warnings(action="ignore"):
+            Image.fromarray(picture()).save(tmp_path / f"{name}.jpg", exif=exif)
+        try:
+            size = folder.open_image(tmp_path / f"{name}.jpg").size
+        except Exception as error:
+            raise AssertionError(f"the pixels of {name}.jpg are whole: its notes should not stop the reading, but {error!r} did") from error
+        assert size == wanted, f"{name}.jpg should be {wanted}, turned if its notes can be read, got {size}"
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    pixels = np.dstack([picture(), np.zeros((9, 13), np.uint8)])
+    pixels[0, 0, 3], pixels[1, 1] = 255, (0, 0, 0, 51)
+    colours = Image.fromarray(picture()).quantize(4)
+    Image.fromarray(pixels).save(tmp_path / "alpha.png")
+    colours.save(tmp_path / "palette.png", transparency=bytes([0, 0, 0, 0]))  # Pillow would warn
+    read = np.asarray(folder.open_image(tmp_path / "alpha.png"))
+    assert (read[2:] == 255).all(), f"hidden colours should not show, but there is {read[2, 0]} under alpha 0"
+    assert read[0, 0].tolist() == pixels[0, 0, :3].tolist(), f"what is opaque should keep its colour, got {read[0, 0]}"
+    assert read[1, 1].tolist() == [204] * 3, f"a fifth of black on white is 204, got {read[1, 1]}"
+    read = np.asarray(folder.open_image(tmp_path / "palette.png"))
+    assert (read == 255).all(), f"a palette of transparent colours should show white, got {read[0, 0]}"
+
+
+def test_too_large_a_picture_is_called_so_and_a_large_one_is_read_quietly(tmp_path, monkeypatch):
+    Image.fromarray(picture(40, 50)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # Pillow warns above it, and refuses twice as many
+    assert folder.open_image(tmp_path / "a.png").size == (50, 40), "a picture that Pillow only warns of should be read"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    raises_one_sentence(UserError, lambda: folder.open_image(tmp_path / "a.png"), "a.png", "too large", "2,000 pixels", "at most 1,800")
+
+
+def test_what_the_system_does_not_let_one_read_is_not_called_damaged(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    for name, why in {"file/a.png": "Not a directory", "a" * 300 + ".png": "File name too long"}.items():
+        with pytest.raises(UserError, match=why) as caught:
+            folder.open_image(tmp_path / name)
+        assert "could not be read" in str(caught.value) and "damaged" not in str(caught.value), f"nothing is damaged there: {caught.value}"
+    monkeypatch.setattr(Image, "open", refuse)
+    raises_one_sentence(UserError, lambda: folder.open_image(tmp_path / "file"), "file", "could not be read (Permission denied)")
+
+
 @pytest.mark.parametrize(("width", "height"), [(60, 20), (20, 60), (61, 23), (1500, 4), (3, 900), (1, 1), (8, 8)])
 def test_pictures_of_any_shape_become_squares(width, height):
     fitted = folder.fit(Image.fromarray(picture(height, width)), 8)
@@ -115,6 +197,17 @@ def test_a_changed_picture_is_decoded_anew(tmp_path):
     Image.fromarray(np.full((9, 13, 3), 7, np.uint8)).save(path / "a.png")
     after = folder.read_folder(path, 6).pixels
     assert (after[0] == 7).all() and np.array_equal(after[1], before[1]), "a picture that changed should be decoded again: is its stamp in the key?"
+
+
+def test_what_an_older_tinyclip_decoded_is_not_used(tmp_path, monkeypatch):
+    path = make(tmp_path / "f", [("a.png", "a")])
+    Image.fromarray(picture(8, 8)).save(path / "a.png", exif=notes(6))
+    with monkeypatch.context() as older:
+        older.setattr(folder, "READING", folder.READING - 1)
+        older.setattr(folder.ImageOps, "exif_transpose", lambda image, in_place: None)
+        folder.read_folder(path, 8)
+    wanted = np.rot90(picture(8, 8), -1)
+    assert np.array_equal(folder.read_folder(path, 8).pixels[0], wanted), "pictures decoded otherwise lie in the cache: is READING in its key?"
 
 
 def test_another_size_is_another_cache(tmp_path):

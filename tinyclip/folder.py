@@ -1,7 +1,8 @@
 """A folder of captioned pictures: `metadata.jsonl` with `file_name` and `text` on every line, the imagefolder convention of Hugging Face.
 
-Pictures (PNG or JPEG, any size) are decoded once, into a memory-mapped file in the user's cache folder. Every tenth picture is kept from
-training, to see how the model does on pictures it has not seen.
+Pictures (PNG or JPEG, any size) are decoded once, into a file in the user's cache folder that is memory-mapped to be read. Photos are turned
+as the camera was held, and what is transparent is white. Every tenth picture is kept from training, to see how the model does on pictures it
+has not seen.
 """
 
 import hashlib
@@ -9,19 +10,22 @@ import json
 import os
 import re
 import uuid
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from .config import cache_folder
 from .errors import UserError
 from .tokenizer import split_words
 
 METADATA = "metadata.jsonl"
+READING = 2  # counts how `open_image` and `fit` have changed: what an older one decoded is not in the cache for a newer one
 NO_CHARACTER = re.compile("[\0\ud800-\udfff]")  # JSON can spell them, but no file name and no figure can show them
 Progress = Callable[[Iterable, str], Iterable]
 
@@ -37,17 +41,41 @@ def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "S S 3"]:
 
 
 def open_image(path: Path) -> Image.Image:
-    """A picture file, wholly read. Raises `UserError` that names it if it is missing, truncated or no picture."""
+    """A picture file, wholly read, as one sees it: turned as its camera was held (EXIF), and on white where it is transparent.
+
+    Raises `UserError` that names it if it is missing, truncated, too large or no picture.
+    """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        # What Pillow warns of either does not matter here (a camera's odd notes, an odd palette) or is an error below.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            image.load()
+            if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] > 65535):
+                raise UserError(f"the picture {path} has pixels of 32 bits, and nothing says which of them are white: save it with 8 or 16 bits.")
+            with suppress(Exception):  # it turns the pixels first: what it cannot write back of the camera's notes is no loss
+                ImageOps.exif_transpose(image, in_place=True)
+            return _on_white(image)
     except FileNotFoundError:
         raise UserError(f"the picture {path} does not exist.") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a picture.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "it is no picture Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else f"it is damaged ({error})"
-        raise UserError(f"the picture {path} cannot be used: {reason}.") from None
+    except Image.UnidentifiedImageError:
+        reason = "it is no picture Pillow can read"
+    except Image.DecompressionBombError as error:  # the size is only in its words, as nothing was opened
+        reason = f"it is too large ({int(re.search('[0-9]+', str(error))[0]):,} pixels: shrink it to at most {2 * Image.MAX_IMAGE_PIXELS:,})"
+    except (OSError, SyntaxError, ValueError) as error:
+        said = getattr(error, "strerror", None)  # the system's word; Pillow's own errors have none
+        reason = f"it could not be read ({said})" if said else f"it is damaged ({error})"
+    raise UserError(f"the picture {path} cannot be used: {reason}.")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Three bytes a pixel. Under what is transparent, files keep colours that nobody was meant to see: it shows white, as on a page."""
+    if image.mode.startswith("I"):  # 16 bits: Pillow would make everything above 255 white
+        image = Image.fromarray((np.asarray(image) // 257).clip(0).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -144,7 +172,7 @@ def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: P
     path = Path(path)
     pairs, skipped = read_metadata(path, skip_bad)
     files = list(dict.fromkeys(name for name, _ in pairs))
-    key = hashlib.sha256(json.dumps([str(path.resolve()), size, [(name, _stamp(path / name)) for name in files]]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([READING, str(path.resolve()), size, [(name, _stamp(path / name)) for name in files]]).encode()).hexdigest()
     cache, index = cache_folder() / f"{key[:32]}.npy", cache_folder() / f"{key[:32]}.json"
     if not (cache.is_file() and index.is_file()):
         _decode(path, files, size, skip_bad, cache, index, progress)
