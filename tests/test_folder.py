@@ -1,13 +1,19 @@
 """Folders of captioned pictures: read as they are meant, decoded once, and every mistake in them named."""
 
+import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from helpers import raises_one_sentence
+from helpers import importing, raises_one_sentence
 from PIL import Image
 
 from tinyclip import folder
@@ -285,7 +291,7 @@ def test_a_bad_picture_is_named_or_left_out_and_counted(tmp_path, cache, kind):
     again = folder.read_folder(path, 6, skip_bad=True)
     assert again.skipped == read.skipped, "what was left out should be told on the second reading too"
     raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), str(path / "b.png"), "--skip-bad")
-    assert sorted(each.suffix for each in cache.iterdir()) == [".json", ".npy"], f"one cache, and nothing beside it: {list(cache.iterdir())}"
+    assert sorted(each.suffix for each in cache.iterdir()) == [".bytes", ".json"], f"one cache, and nothing beside it: {list(cache.iterdir())}"
 
 
 def test_statistics_do_not_count_pictures_left_out(tmp_path):
@@ -316,6 +322,46 @@ def test_a_failed_write_of_the_cache_is_a_user_error_and_leaves_nothing(tmp_path
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
     assert folder.read_folder(path, 6).captions == ["a"], "after a failure the next reading should simply work"
+
+
+def test_a_disk_that_fills_up_while_decoding_is_a_user_error_and_leaves_nothing(tmp_path, cache, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    path = make(tmp_path / "f", [("a.png", "a")], ["a.png"])
+    monkeypatch.setattr(folder, "open", Full, raising=False)
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), "No space left", str(cache))
+    assert list(cache.iterdir()) == [], f"nothing half-written may be left in the cache, but there is {list(cache.iterdir())}"
+
+
+def test_a_disk_that_is_really_full_does_not_end_the_program(tmp_path):
+    path = make(tmp_path / "f", [(f"{i}.png", "a") for i in range(5)], [f"{i}.png" for i in range(5)])
+    code = """
+import os, sys
+from tinyclip.errors import UserError
+from tinyclip.folder import read_folder
+try:
+    read_folder(sys.argv[1], 200)
+except UserError as error:
+    print(error, os.listdir(os.environ["XDG_CACHE_HOME"] + "/tinyclip"))
+"""
+    small = 'mount -t tmpfs -o size=300k none "$XDG_CACHE_HOME" && exec "$@"'
+    (tmp_path / "disk").mkdir()
+    environment = os.environ | importing(Path(folder.__file__).parent.parent) | {"XDG_CACHE_HOME": str(tmp_path / "disk")}
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*inside, small, "sh", "true"], env=environment, capture_output=True).returncode:
+        pytest.skip("a small disk can be had here only as an administrator")
+    result = subprocess.run([*inside, small, "sh", sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, f"a full disk ended the program with {result.returncode}: are pixels written through a memory map? {result.stderr}"
+    assert "No space left on device. []" in result.stdout, f"want one sentence and nothing left behind, got {result.stdout}"
+
+
+def test_a_cache_that_can_be_nowhere_is_a_user_error(tmp_path, monkeypatch):
+    path = make(tmp_path / "f", [("a.png", "a")], ["a.png"])
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    raises_one_sentence(UserError, lambda: folder.read_folder(path, 6), "could not write the cache", str(tmp_path / "file"))
 
 
 def test_folders_that_are_no_folders_are_named(tmp_path):

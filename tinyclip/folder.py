@@ -173,7 +173,7 @@ def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: P
     pairs, skipped = read_metadata(path, skip_bad)
     files = list(dict.fromkeys(name for name, _ in pairs))
     key = hashlib.sha256(json.dumps([READING, str(path.resolve()), size, [(name, _stamp(path / name)) for name in files]]).encode()).hexdigest()
-    cache, index = cache_folder() / f"{key[:32]}.npy", cache_folder() / f"{key[:32]}.json"
+    cache, index = cache_folder() / f"{key[:32]}.bytes", cache_folder() / f"{key[:32]}.json"
     if not (cache.is_file() and index.is_file()):
         _decode(path, files, size, skip_bad, cache, index, progress)
     bad = json.loads(index.read_text())
@@ -185,7 +185,8 @@ def read_folder(path: str | Path, size: int, skip_bad: bool = False, progress: P
         raise UserError(f"{path} has no usable picture.")
     number = {name: i for i, name in enumerate(files)}
     picture_of = np.array([number[name] for name, _ in pairs])
-    return Folder(path, files, np.load(cache, mmap_mode="r")[: len(files)], picture_of, [text for _, text in pairs], skipped + list(bad.values()))
+    pixels = np.memmap(cache, np.uint8, "r", shape=(len(files), size, size, 3))
+    return Folder(path, files, pixels, picture_of, [text for _, text in pairs], skipped + list(bad.values()))
 
 
 def _unusable(problem: str) -> UserError:
@@ -206,17 +207,14 @@ def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path
     beside, index_beside = cache.with_suffix(own), index.with_suffix(f".json{own}")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(beside, "w+", np.uint8, (len(files), size, size, 3))
-        good = 0
-        for name in progress(files, "decoding pictures"):
-            try:
-                pixels[good] = fit(open_image(path / name), size)
-                good += 1
-            except UserError as error:
-                if not skip_bad:
-                    raise _unusable(str(error)) from None
-                bad[name] = str(error)
-        pixels.flush()
+        with open(beside, "wb") as pixels:  # not memory-mapped: there, a full disk is no error but the end of the program (SIGBUS)
+            for name in progress(files, "decoding pictures"):
+                try:
+                    pixels.write(fit(open_image(path / name), size).tobytes())
+                except UserError as error:
+                    if not skip_bad:
+                        raise _unusable(str(error)) from None
+                    bad[name] = str(error)
         index_beside.write_text(json.dumps(bad))
         os.replace(index_beside, index)
         os.replace(beside, cache)
@@ -224,7 +222,8 @@ def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path
         raise UserError(f"could not write the cache of decoded pictures in {cache.parent}: {error.strerror or error}.") from None
     finally:
         for part in (beside, index_beside):
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
 
 def write_folder(path: Path, pictures: Iterable[UInt8[np.ndarray, "S S 3"]], captions: Iterable[str], digits: int = 5) -> int:
