@@ -300,6 +300,7 @@ MISTAKES = {
     "draw none": (("draw", "--count", "0", "f"), ("count",)),
     "draw fewer than none": (("draw", "--count", "-4", "f"), ("count",)),
     "draw many to two places": (("draw", "--count", "4", "f", "g"), ("one folder",)),
+    "draw many among others": (("draw", "--count", "4", "bad"), ("bad already holds a.png", "empty folder")),
     "draw into a file": (("draw", "--count", "4", "words.txt"), ("words.txt",)),
     "draw where nothing can be": (("draw", "a red circle", "words.txt/x.png"), ("words.txt/x.png",)),
     "draw with an unknown ending": (("draw", "a red circle", "x.nonsense"), ("x.nonsense",)),

@@ -64,6 +64,49 @@ def test_writing_beside_an_older_metadata_is_refused_and_changes_nothing(tmp_pat
     assert [p.name for p in (tmp_path / "f").iterdir()] == ["metadata.jsonl"], "no picture may be written beside an older metadata.jsonl"
 
 
+def test_writing_among_other_files_is_refused_and_changes_nothing(tmp_path):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "00000.png").write_bytes(b"a picture of the user's own")
+    raises_one_sentence(UserError, lambda: folder.write_folder(tmp_path / "f", [picture(4, 4)], ["new"]), "already holds 00000.png", "empty folder")
+    left = {p.name: p.read_bytes() for p in (tmp_path / "f").iterdir()}
+    assert left == {"00000.png": b"a picture of the user's own"}, f"the user's own pictures must not be touched, but there is {left}"
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("when", ["a picture", "the metadata", "the renaming", "Ctrl-C"])
+def test_a_folder_that_cannot_be_finished_is_not_begun(tmp_path, monkeypatch, when, new):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    def half(file, text=""):
+        file.write_bytes(b"half")
+        full()
+
+    def pictures():
+        yield picture(4, 4)
+        if when == "a picture":
+            monkeypatch.setattr(Image.Image, "save", lambda image, file: half(file))
+        if when == "Ctrl-C":
+            raise KeyboardInterrupt
+        yield picture(4, 4)
+
+    path = tmp_path / "f"
+    if not new:
+        path.mkdir()
+    if when == "the metadata":
+        monkeypatch.setattr(Path, "write_text", half)
+    if when == "the renaming":
+        monkeypatch.setattr(folder.os, "replace", full)
+    write = lambda: folder.write_folder(path, pictures(), ["a", "b"])  # noqa: E731
+    if when == "Ctrl-C":
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    else:
+        raises_one_sentence(UserError, write, "could not write", str(path), "No space left")
+    left = sorted(p.name for p in path.glob("*"))
+    assert not left and path.exists() != new, f"all should be as before, so that the next try is not refused, but {path.exists()=} with {left}"
+
+
 def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     raises_one_sentence(UserError, lambda: folder.write_folder(tmp_path / "file" / "f", [picture(4, 4)], ["a"]), "could not write", str(tmp_path))

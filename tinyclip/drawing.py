@@ -11,7 +11,7 @@ from PIL import Image
 
 from . import evaluate, show
 from .errors import UserError
-from .folder import METADATA, write_folder
+from .folder import METADATA, check_empty, write_folder
 from .world import World, get_world, read_anywhere
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def draw(args: "cli.Draw") -> None:
 
 def draw_folder(world: World, count: int, path: Path, size: int, seed: int) -> None:
     """`count` random scenes with random captions, as PNG files and a metadata.jsonl."""
-    if (path / METADATA).exists():
-        raise UserError(f"{path} already holds a {METADATA}: choose another folder.")
+    check_empty(path)  # before anything is drawn
     key, speak = jax.random.split(jax.random.key(seed))
     scenes, tokenizer = world.sample(key, count), world.tokenizer()
     captions = [tokenizer.decode(row) for row in np.asarray(world.caption(speak, scenes.meaning).tokens)]

@@ -226,18 +226,36 @@ def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path
                 part.unlink()
 
 
+def check_empty(path: Path) -> None:
+    """Raises `UserError` if the folder holds anything: what is written into it could replace the user's own pictures."""
+    if held := min(path.glob("*"), default=None):
+        raise UserError(f"{path} already holds {held.name}: choose an empty folder, or a new one.")
+
+
 def write_folder(path: Path, pictures: Iterable[UInt8[np.ndarray, "S S 3"]], captions: Iterable[str], digits: int = 5) -> int:
-    """Write pictures as PNG with a `metadata.jsonl`, the form `read_folder` reads. Returns how many. Raises `UserError` if the folder has one."""
-    if (path / METADATA).exists():
-        raise UserError(f"{path} already holds a {METADATA}: choose another folder.")
-    entries = []
+    """Write pictures as PNG with a `metadata.jsonl`, the form `read_folder` reads, into a new or an empty folder. Returns how many.
+
+    Raises `UserError` if the folder holds anything, or if something cannot be written; whatever stops it, nothing is left behind.
+    """
+    check_empty(path)
+    made, written, entries = not path.exists(), [], []
     try:
         path.mkdir(parents=True, exist_ok=True)
         for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
             name = f"{i:0{digits}d}.png"
+            written.append(path / name)
             Image.fromarray(picture).save(path / name)
             entries.append(json.dumps({"file_name": name, "text": caption}))
-        (path / METADATA).write_text("\n".join(entries) + "\n")
-    except OSError as error:
-        raise UserError(f"could not write to {path}: {error.strerror or error}.") from None
+        written.append(path / f"{METADATA}.part")
+        written[-1].write_text("\n".join(entries) + "\n")
+        os.replace(written[-1], path / METADATA)
+    except BaseException as error:  # Ctrl-C as well: pictures without their captions are of no use, and would stop the next try
+        with suppress(OSError):
+            for file in written:
+                file.unlink(missing_ok=True)
+            if made:
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise UserError(f"could not write to {path}: {error.strerror or error}.") from None
+        raise
     return len(entries)
