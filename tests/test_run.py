@@ -280,6 +280,11 @@ def test_what_a_folder_lacks_is_told_and_too_little_is_refused(tmp_path, capsys)
                 assert len(action().folder.captions) == number + 1, "the good pictures should be used"
     err = capsys.readouterr().err
     assert "gone.png" in err and "line 5" in err and "2 entries left out, 3 used" in err, f"what is left out should be named and counted, got {err}"
+    (tmp_path / "metadata.jsonl").write_text("\n".join([lines[0], lines[0].replace('"text": "', '"text": "another '), "no json"]) + "\n")
+    with quick():
+        raises_one_sentence(UserError, action, "only 1 captioned picture", str(tmp_path))  # with two captions, but nothing to tell it from
+    err = capsys.readouterr().err
+    assert "1 entry left out, 2 used" in err, f"one entry is not 'entries', got {err}"
 
 
 def test_runs_are_numbered_and_the_newest_found(tmp_path):

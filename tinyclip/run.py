@@ -105,8 +105,8 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     folder = read_folder(data, CLIPConfig.preset(size).image.size, args.skip_bad, show.track)
     show.left_out(folder.skipped, len(folder.captions))
     tokenizer, pairs = WordTokenizer.of(folder.captions), len(folder.training_pairs())
-    if pairs < 2:
-        raise UserError(f"{data} has {pairs} captioned pictures to train on, but a contrast needs at least 2.")
+    if len(folder.files) < 2:
+        raise UserError(f"{data} has only 1 captioned picture to train on, but a contrast needs at least 2.")
     if run.batch_size > pairs:
         show.line(f"the folder has {pairs} pairs to train on: a batch is all of them")
         run = dataclasses.replace(run, batch_size=pairs)

@@ -59,7 +59,7 @@ def left_out(problems: Sequence[str], used: int) -> None:
     for problem in problems[:10]:
         line(f"left out: {problem}")
     if problems:
-        line(f"{len(problems)} entries left out, {used} used")
+        line(f"{len(problems)} {'entry' if len(problems) == 1 else 'entries'} left out, {used} used")
 
 
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
