@@ -135,6 +135,24 @@ def test_search_looks_through_a_folder_with_or_without_captions():
     assert names == ["a.png", "in/b.JPG", "in/deep/c.png"], f"every picture below the folder should be found, got {names}"
 
 
+@pytest.mark.parametrize("captioned", [True, False])
+def test_search_leaves_out_what_it_cannot_read(captioned):
+    Path("photos").mkdir()
+    Path("photos/a.png").write_text("no picture")
+    for name in ("b.png", "c.png"):
+        Path("photos", name).write_bytes((folder_of_pictures() / "00003.png").read_bytes())
+    if captioned:
+        lines = [json.dumps({"file_name": name, "text": "a red circle"}) for name in ("a.png", "b.png", "c.png")]
+        Path("photos/metadata.jsonl").write_text("\n".join([*lines, "no json"]))
+    code, out, err = run("search", world_run(), "a red circle", "--images", "photos")
+    assert code == 0, f"one bad picture should not keep the others from being searched, but: {err}"
+    names = sorted(line.split(maxsplit=1)[1] for line in out.strip().splitlines()[:-1])
+    assert names == ["b.png", "c.png"], f"the two good pictures should be found by their own names, got {names}"
+    wanted = ["left out: line 4 ", "2 entries left out, 2 used"] if captioned else ["1 entry left out, 2 used"]
+    for words in ["left out: the picture photos/a.png", *wanted]:
+        assert words in err, f"what is left out should be told and counted, with {words!r}, got {err}"
+
+
 def test_classify_prints_probabilities_that_sum_to_one():
     works("draw", "a red circle", "circle.png", "--world", "sixteen")
     captions = ["a red circle", "a blue star", "a green square"]

@@ -230,13 +230,23 @@ def _gallery(bundle: Bundle, images: Path | None) -> tuple[list[str], Any]:
         raise UserError(f"there is no folder {images} to search.")
     if (images / METADATA).is_file():
         pairs, wrong = read_metadata(images, skip_bad=True)
-        show.left_out(wrong, len(pairs))
         files = list(dict.fromkeys(name for name, _ in pairs))
     else:
-        files = sorted(str(path.relative_to(images)) for path in images.rglob("*") if path.suffix.lower() in PICTURES)
+        files, wrong = sorted(str(path.relative_to(images)) for path in images.rglob("*") if path.suffix.lower() in PICTURES), []
     if not files:
+        show.left_out(wrong, 0)
         raise UserError(f"{images} holds no pictures ({', '.join(sorted(PICTURES))}).")
-    return files, np.stack([fit(open_image(images / name), size) for name in show.track(files, "reading pictures")])
+    names, pictures = [], []
+    for name in show.track(files, "reading pictures"):
+        try:
+            pictures.append(fit(open_image(images / name), size))
+            names.append(name)
+        except UserError as error:
+            wrong.append(str(error))
+    if not names:
+        raise UserError(wrong[-1])
+    show.left_out(wrong, len(names))
+    return names, np.stack(pictures)
 
 
 def _captions(bundle: Bundle, path: Path | None) -> list[str]:
