@@ -1,9 +1,9 @@
 """Batches far larger than memory: cached gradients (Gao et al. 2021, "GradCache").
 
-What fills the memory of a training step is first what the towers remember for their way back (and then the loss: see `streamed.py`, which goes
-with this). Yet the towers never look from one row to another: only the loss compares rows, and it needs nothing but the embeddings, which are small. So embed a few rows at a time and forget
-all else; take the loss and its gradient with respect to all embeddings at once; then go through the rows again, a few at a time, remembering now,
-and add up. The cost is one more forward pass.
+What fills the memory of a training step is first what the towers remember for their way back (and then the loss: see `streamed.py`, which goes with
+this). Yet the towers never look from one row to another: only the loss compares rows, and it needs nothing but the embeddings, which are small. So
+embed a few rows at a time and forget all else; take the loss and its gradient with respect to all embeddings at once; then go through the rows
+again, a few at a time, remembering now, and add up. The cost is one more forward pass.
 
 Averaging the losses of micro-batches, as other losses allow, is something else here: each row would be compared with its own micro-batch only.
 Lesson 17.
