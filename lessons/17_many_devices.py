@@ -142,8 +142,7 @@ for name, other in (("cached gradients", pieces), ("averaged over micro-batches"
 graph, parameters = nnx.split(tinyclip.load("shapes").model)  # real towers: how much waits for the way back? (Sizes only, nothing is computed.)
 runs = {"whole batch": TrainConfig(), f"micro-batches of {b}": TrainConfig(batch_size=B, micro_batch=b), "rematerialisation": TrainConfig(remat=True)}
 for name, run in runs.items():
-    loss = train.remembering(lambda p, run=run: train.loss_of(nnx.merge(graph, p), batch, run), run.remat)
-    kept = jax.tree.leaves(jax.eval_shape(lambda p, loss=loss: jax.vjp(loss, p)[1], parameters))
+    kept = jax.tree.leaves(jax.eval_shape(lambda p, run=run: jax.vjp(lambda p: train.loss_of(nnx.merge(graph, p), batch, run), p)[1], parameters))
     print(f"  towers, {name:<18} {lesson.claim(f'{name}: MB kept', sum(x.size * x.dtype.itemsize for x in kept) / 1e6):5.1f} MB")
 for name, costs in benchmark.loss_costs([4096, 16384], measured=0).items():
     print(f"  loss, {name:<20}", *(f"{lesson.claim(f'{name}, {N:,} pairs: MB', used / 1e6):5,.0f} MB for {N:,} pairs " for N, used, _ in costs))
@@ -152,8 +151,8 @@ lesson.show(streamed.streamed_contrastive_loss, streamed.streamed_sigmoid_loss, 
 
 # %% [markdown]
 # What waits is least in micro-batches; while one is at work, its own share is added. `tinyclip train --devices 8` trains on eight: XLA splits the
-# step by where the rows lie, and adds the talking itself. `--micro-batch 8` and `--remat True` save memory, at the price of computing again. Several
-# machines are given one and the same command, `--coordinator HOST:PORT --processes 2` with it, but `--process-id 0` here and 1 there.
+# step by where the rows lie, and adds the talking itself. `--micro-batch 8` saves memory at the price of computing again, and so does `--remat` on a
+# card. Several machines are given the same command, `--coordinator HOST:PORT --processes 2` with it, but `--process-id 0` here and 1 there.
 # The lesson in one picture: which eighth of the pictures meets which of the sentences, and in which step?
 
 # %%

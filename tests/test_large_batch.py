@@ -1,5 +1,7 @@
 """Training in less memory: cached gradients are the whole batch's, rematerialisation changes none, bfloat16 hardly any."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from tinyclip.errors import UserError
 from tinyclip.large_batch import in_pieces
 from tinyclip.losses import contrastive_loss
 from tinyclip.parallel import everywhere, make_mesh
-from tinyclip.train import initial_state, loss_of, make_step, remembering, train
+from tinyclip.train import initial_state, loss_of, make_step, train
 from tinyclip.world import get_world
 
 B, T, V = 24, 5, 11
@@ -62,7 +64,7 @@ def gradients_in_pairs(loss, hard_negatives, devices, **run):
 
     def both(params, step):
         batch = source.batch(step)
-        return jax.value_and_grad(remembering(lambda params: loss_of(nnx.merge(graphdef, params), batch, run), run.remat))(params)
+        return jax.value_and_grad(lambda params: loss_of(nnx.merge(graphdef, params), batch, run))(params)
 
     return jax.jit(both, out_shardings=mesh and everywhere(mesh))(params, 0)
 
@@ -162,17 +164,22 @@ def test_a_step_in_micro_batches_needs_no_matrix_of_logits(loss):
 @pytest.mark.slow  # two programs
 def test_remat_keeps_less_for_the_way_back_and_changes_no_gradient():
     """What is kept is what the way back is a function of. (XLA:CPU computes again so early that its memory does not sink; the bytes kept do.)"""
-    config, batch = a_model(), a_batch(8)
+    config, batch = a_model(depth=2), a_batch(8)  # towers whose intermediates outweigh the loss's
     model = randomised(lambda: CLIP(config, rngs=nnx.Rngs(0)), 1)
     graphdef, params = nnx.split(model)
-    kept, gradients = {}, {}
-    for remat in (False, True):
-        loss = remembering(lambda params: loss_of(nnx.merge(graphdef, params), batch, TrainConfig(batch_size=B)), remat)
-        back = jax.eval_shape(lambda params, loss=loss: jax.vjp(loss, params)[1], params)
-        kept[remat] = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(back))
-        gradients[remat] = jax.jit(jax.grad(loss))(params)
-    assert kept[True] < kept[False] / 3, f"--remat should keep less than a third of {kept[False]:,} bytes, but keeps {kept[True]:,}"
-    check_gradients("the gradients with --remat", gradients[True], gradients[False], 1e-5)
+
+    def loss(params, run):
+        return loss_of(nnx.merge(graphdef, params), batch, run)
+
+    def kept(run):
+        back = jax.eval_shape(lambda params: jax.vjp(partial(loss, run=run), params)[1], params)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(back))
+
+    without, remat, pieces, both = (TrainConfig(batch_size=B, micro_batch=m, remat=r) for m in (0, 8) for r in (False, True))
+    assert kept(remat) < kept(without) / 3, f"--remat should keep less than a third of {kept(without):,} bytes, but keeps {kept(remat):,}"
+    assert kept(both) <= kept(pieces), f"of micro-batches nothing is kept: --remat should add nothing to {kept(pieces):,}, but {kept(both):,} are"
+    gradients = [jax.jit(jax.grad(partial(loss, run=run)))(params) for run in (remat, without)]
+    check_gradients("the gradients with --remat", *gradients, 1e-5)
 
 
 def test_a_micro_batch_must_divide_the_batch():

@@ -59,8 +59,8 @@ class Train:
     """Whether a caption that is true of several pictures in the batch counts as a positive of each."""
     hard_negatives: Annotated[Literal["none", "captions", "scenes"] | None, default(RECIPE, "none|captions|scenes")] = None
     """In worlds that have swaps: add swapped captions as extra negatives, or put every scene beside its swaps."""
-    remat: Annotated[bool | None, default("False", "True|False")] = None
-    """Keep less for the way back and compute it again: less memory, more time."""
+    remat: bool = False
+    """Keep only each block's output for the way back and compute the rest again: for cards that are short of memory; more time."""
     out: Annotated[Path | None, default("data/runs/WORLD-NNN, a new number each time", "FOLDER")] = None
     """The run's folder."""
     resume: bool = False

@@ -135,7 +135,7 @@ class TrainConfig:
     # In worlds that have swaps: "captions" adds one swapped caption a picture as an extra text; "scenes" puts each scene beside all its swaps.
     hard_negatives: Literal["none", "captions", "scenes"] = "none"
     micro_batch: int = 0  # rows the towers embed at once, for batches larger than memory; 0: all. Exact, one forward pass more. Lesson 17
-    remat: bool = False  # keep only each block's output for the way back and compute the rest again: less memory, more time
+    remat: bool = False  # keep only each block's output for the way back, compute the rest again: less memory on a card, more time
     chunk: int = 20  # steps a call; evaluation, checkpoints and Ctrl-C act between chunks
     seed: int = 0
 

@@ -78,6 +78,8 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     name = args.world or saved.get("world") or "single"
     recipe = recipe_for("folder" if data else name, args.loss)
     asked = {f.name: value for f in dataclasses.fields(TrainConfig) if (value := getattr(args, f.name, None)) is not None}
+    if not args.remat:  # a switch, which is off where it was not asked for
+        del asked["remat"]
     try:
         run = TrainConfig(**(saved.get("train", recipe["train"]) | asked))
     except TypeError as error:

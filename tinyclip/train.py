@@ -121,8 +121,8 @@ def floor_of(positives: Bool[Array, "B M"]) -> Float[Array, ""]:
 
 def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
     """The run's loss on one batch."""
-    images = in_pieces(model.encode_image, batch.images, run.micro_batch)
-    texts = in_pieces(model.encode_text, batch.tokens, run.micro_batch)
+    images = in_pieces(remembering(model.encode_image, run.remat), batch.images, run.micro_batch)
+    texts = in_pieces(remembering(model.encode_text, run.remat), batch.tokens, run.micro_batch)
     scale, positives = model.logit_scale, batch.positives if run.shared_positives else None
     # Micro-batches are for batches so large that the matrix of logits may not fit, either.
     contrastive, sigmoid = (streamed_contrastive_loss, streamed_sigmoid_loss) if run.micro_batch else (contrastive_loss, sigmoid_loss)
@@ -132,9 +132,9 @@ def loss_of(model: CLIP, batch: Batch, run: TrainConfig) -> Float[Array, ""]:
         return contrastive(images, texts, scale, positives=positives)
 
 
-def remembering(loss: Callable, remat: bool) -> Callable:
-    """The loss; with `remat`, only each block's output is kept for the way back, and the rest is computed again. Lesson 17."""
-    return jax.checkpoint(loss, policy=jax.checkpoint_policies.save_only_these_names("block")) if remat else loss
+def remembering(tower: Callable, remat: bool) -> Callable:
+    """The tower; with `remat`, only each block's output is kept for the way back, and the rest is computed again. Lesson 17."""
+    return jax.checkpoint(tower, policy=jax.checkpoint_policies.save_only_these_names("block")) if remat else tower
 
 
 def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], tuple[State, Measures]]:
@@ -146,7 +146,7 @@ def make_step(config: CLIPConfig, run: TrainConfig) -> Callable[[State, Batch], 
         def loss(params: nnx.State) -> Float[Array, ""]:
             return loss_of(nnx.merge(graphdef, params), batch, run)
 
-        value, gradient = jax.value_and_grad(remembering(loss, run.remat))(state.params)
+        value, gradient = jax.value_and_grad(loss)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         scale = params["log_logit_scale"]
