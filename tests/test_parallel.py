@@ -82,10 +82,13 @@ def test_value_and_every_gradient_are_those_of_one_device(name):
 def test_rows_of_logits_made_a_block_at_a_time_change_nothing():
     args = (*pairs(24), SCALE, BIAS)
     want, wanted = with_gradients(LOSSES["contrastive"][1])(*args)
-    with mock.patch.object(parallel, "BLOCK", 5):  # 12 rows a device: three blocks of 4
-        value, gradients = with_gradients(partial(LOSSES["contrastive"][0], mesh=a_mesh(2)))(*args)
-    check("the contrastive loss in blocks of 4 rows on 2 devices", value, want, 1e-5)
-    check_gradients("the contrastive loss in blocks of 4 rows on 2 devices", gradients, wanted, 1e-5)
+    with mock.patch.object(parallel, "BLOCK", 5):  # 12 rows a device: two blocks of 5 and one of 2, filled up
+        on_two = with_gradients(partial(LOSSES["contrastive"][0], mesh=a_mesh(2)))
+        value, gradients = on_two(*args)
+        program = on_two.lower(*args).as_text()
+    check("the contrastive loss in blocks of 5 rows on 2 devices", value, want, 1e-5)
+    check_gradients("the contrastive loss in blocks of 5 rows on 2 devices", gradients, wanted, 1e-5)
+    assert "5x24xf32" in program, "12 rows should be made five at a time, and not one by one because 5 does not divide them"
 
 
 @pytest.mark.parametrize(("name", "most"), [("contrastive", 16 * 64), ("sigmoid", 16 * 16)])
@@ -258,9 +261,21 @@ def test_half_a_description_of_several_processes_is_refused(monkeypatch):
     raises_one_sentence(UserError, lambda: start(processes=2, process_id=0), "all three", "--coordinator")
     raises_one_sentence(UserError, lambda: start(coordinator="localhost:1", processes=2, process_id=2), "--process-id is 2", "from 0 to 1")
     raises_one_sentence(UserError, lambda: start(coordinator="localhost", processes=2, process_id=0), "'localhost'", "host and port")
+    raises_one_sentence(UserError, lambda: start(coordinator="localhost:1", processes=0, process_id=0), "--processes is 0", "1 or more")
+    raises_one_sentence(UserError, lambda: start(coordinator="auto"), "no cluster", "HOST:PORT")
     raises_one_sentence(UserError, lambda: start(devices=0), "--devices is 0")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
     raises_one_sentence(UserError, start, "JAX_NUM_PROCESSES=two")
+
+
+def test_a_mistake_in_one_process_ends_all(monkeypatch):
+    def mistaken():
+        raise UserError("this one knows why.")
+
+    assert parallel.for_all(lambda: 3) == 3 and parallel.all_say("the same"), "one process alone always agrees"
+    raises_one_sentence(UserError, lambda: parallel.for_all(mistaken), "knows why")
+    monkeypatch.setattr(parallel, "anyone", lambda yes: True)
+    raises_one_sentence(UserError, lambda: parallel.for_all(lambda: 3), "another process")
 
 
 def test_each_process_reads_only_its_own_pictures(monkeypatch):

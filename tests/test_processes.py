@@ -122,3 +122,21 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_in_a_sentence(tmp_path
     (program,) = begin("eight", *ARGS[:-1], "12", "--steps", STEPS, "--out", tmp_path / "run")
     said = program.communicate(timeout=120)[0]
     assert program.returncode == 2 and "cannot be shared evenly by 8 devices: choose 8 or 16." in said, f"want one sentence, got {said!r}"
+
+
+@pytest.mark.parametrize("difference", ["seed", "devices", "folder"])
+def test_processes_that_do_not_fit_together_all_end_in_a_sentence(tmp_path, difference):
+    """Else they would train a mixture, or wait for each other."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    where, out, each = f"localhost:{free_port()}", tmp_path / ("full" if difference == "folder" else "run"), {"seed": (0, 1), "devices": (1, 2)}
+    programs = []
+    for i in (0, 1):
+        asked = {"--seed": 0, "--devices": 1} | ({f"--{difference}": each[difference][i]} if difference in each else {})
+        options = [word for pair in asked.items() for word in pair]
+        programs.append(start(*ARGS, "--steps", 20, "--out", out, *options, "--coordinator", where, "--processes", 2, "--process-id", i))
+    told = {"seed": ("same settings",) * 2, "devices": ("1, 2 devices",) * 2, "folder": ("not an empty folder", "another process")}[difference]
+    for program, words in zip(programs, told, strict=True):
+        said = program.communicate(timeout=120)[0]
+        assert program.returncode == 2 and words in said.splitlines()[-1], f"want exit code 2 and {words!r}, got {program.returncode} and {said!r}"
+    assert not (tmp_path / "run").exists(), "nothing should be left behind"

@@ -313,6 +313,18 @@ def test_a_folder_whose_captions_changed_cannot_be_resumed(tmp_path, monkeypatch
     fails("train", "--out", tmp_path / "run", "--resume", names=("captioned", "24 pairs"))
 
 
+def test_a_small_folders_batch_fits_its_devices_and_micro_batches(capsys):
+    def batch(**args):
+        return running.plan(Train(data=folder_of_pictures(), size="nano", **args)).run.batch_size
+
+    with quick():
+        assert batch(devices=1) == 22, "of 24 pictures, 22 are trained on"
+        assert batch(devices=8) == 16, "22 pairs cannot be shared by 8 devices evenly, 16 can"
+        assert batch(devices=1, batch_size=60, micro_batch=5) == 20, "22 pairs do not come in micro-batches of 5, 20 do"
+        assert "22 pairs to train on: a batch is 20 of them" in capsys.readouterr().err
+        raises_one_sentence(UserError, lambda: batch(devices=1, batch_size=60, micro_batch=30), "22 pairs", "batches of 30")
+
+
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     fails("train", "--out", tmp_path / "nowhere", "--resume", names=(tmp_path / "nowhere", "no run to resume"))
 

@@ -26,7 +26,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
 
 def train(args: "cli.Train") -> None:
     """Train, then show a table, three figures, and what to try next."""
-    parallel.start(args.devices, args.coordinator, args.processes, args.process_id)
+    parallel.start(args.devices, args.coordinator, args.processes, args.process_id, show.line)
     show.only_if(parallel.is_main())
     out, saved = args.out, None
     name = args.data.resolve().name.translate(str.maketrans("[]", "()")) if args.data else args.world or "single"  # see `Checkpoints`
@@ -37,7 +37,7 @@ def train(args: "cli.Train") -> None:
         saved = read_json(out / CONFIG)
         if saved.get("format") != "tinyclip":
             raise UserError(f"{out / CONFIG} does not describe a run of tinyclip: name the run's folder with --out.")
-    plan = run.plan(args, saved)
+    plan = parallel.for_all(lambda: run.plan(args, saved))
     out = out or new_folder(RUNS, name)
     bundle = run.train_into(plan, out, resume=args.resume)
     if bundle is None:

@@ -89,6 +89,11 @@ class Folder:
     captions: list[str]
     skipped: list[str]  # what was wrong with each entry left out
 
+    def fingerprint(self) -> str:
+        """Which pairs these are, in a few characters: the same for the same file names with the same captions."""
+        pairs = [(self.files[picture], caption) for picture, caption in zip(self.picture_of, self.captions, strict=True)]
+        return f"{len(pairs)} pairs, {hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:12]}"
+
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel in 0..1, from at most 500 pictures; no deviation is below 0.01."""
         sample = self.pixels[:: -(-len(self.pixels) // 500)].reshape(-1, 3) / 255

@@ -7,6 +7,8 @@ B batch, shared evenly by n devices · b = B / n rows on one of them · E joint 
 
 import contextlib
 import os
+import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -20,14 +22,22 @@ from jaxtyping import Array, Float
 
 from .errors import UserError
 from .losses import Scalar
+from .streamed import in_blocks
 from .transformer import at_least_float32
 
 AXIS = "data"
 BLOCK = 512  # rows of logits on one device at once
+PATIENCE = 24 * 60 * 60  # seconds that a process waits at its end for the main one, which may have much to evaluate
 T = TypeVar("T")
 
 
-def start(devices: int | None = None, coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
+def start(
+    devices: int | None = None,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
     """To be called before JAX does anything: pretends `devices` devices on a CPU, and joins the other processes, if there are any.
 
     Without `coordinator` (host:port of process 0) the standard JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID count; "auto"
@@ -40,19 +50,36 @@ def start(devices: int | None = None, coordinator: str | None = None, processes:
             jax.config.update("jax_num_cpu_devices", devices)
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if coordinator == "auto":
-        jax.distributed.initialize()
-        return
+        try:
+            jax.distributed.initialize(shutdown_timeout_seconds=PATIENCE)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"--coordinator auto finds no cluster that JAX knows ({error}): give HOST:PORT, --processes and --process-id.") from None
+        return _meet()
     processes = processes if processes is not None else _number("JAX_NUM_PROCESSES")
     process_id = process_id if process_id is not None else _number("JAX_PROCESS_ID")
     if coordinator is None and processes is None and process_id is None:
         return
     if coordinator is None or processes is None or process_id is None:
         raise UserError("several processes need all three of --coordinator HOST:PORT, --processes N and --process-id I (or --coordinator auto).")
+    if processes < 1:
+        raise UserError(f"--processes is {processes}, but must be 1 or more.")
     if not 0 <= process_id < processes:
         raise UserError(f"--process-id is {process_id}, but {processes} processes are numbered from 0 to {processes - 1}.")
     if not coordinator.rpartition(":")[2].isdigit() or not coordinator.rpartition(":")[0]:
         raise UserError(f"--coordinator is {coordinator!r}, but must be the host and port of process 0, such as localhost:1234.")
-    jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=60)
+    tell(f"process {process_id} of {processes} is looking for the others at {coordinator}, for up to five minutes")
+    jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=60, shutdown_timeout_seconds=PATIENCE)
+    _meet()
+
+
+def _meet() -> None:
+    """Let all devices talk once, while all processes are here: on a CPU, they may come late to the first talk by 30 seconds, and never to another."""
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        each = ", ".join(str(counts[process]) for process in sorted(counts))
+        raise UserError(f"the processes have {each} devices: give each of them the same number, as with --devices.")
+    mesh = make_mesh()
+    jax.jit(jnp.sum, out_shardings=everywhere(mesh))(from_own_rows(np.ones(jax.local_device_count(), np.float32), mesh)).block_until_ready()
 
 
 def _number(name: str) -> int | None:
@@ -133,6 +160,27 @@ def anyone(yes: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(yes))))
 
 
+def all_say(word: str) -> bool:
+    """Do all processes say the same? All must ask."""
+    if jax.process_count() == 1:
+        return True
+    from jax.experimental import multihost_utils
+
+    return len(np.unique(multihost_utils.process_allgather(np.array(zlib.crc32(word.encode()), np.uint32)))) == 1
+
+
+def for_all(act: Callable[[], T]) -> T:
+    """What `act` returns. A mistake in one process ends all of them: the others would wait for it. All must call it."""
+    result, problem = None, None
+    try:
+        result = act()
+    except UserError as error:
+        problem = error
+    if anyone(problem is not None):
+        raise problem or UserError("another process could not go on: see what it says.")
+    return result
+
+
 def from_main(tree: T) -> T:
     """The main process's arrays, for all. All must ask."""
     if jax.process_count() == 1:
@@ -158,7 +206,6 @@ def sharded_contrastive_loss(
     a batch that the devices cannot share evenly.
     """
     images, texts = _checked(mesh, image_embeddings, text_embeddings)
-    block = next(size for size in range(min(BLOCK, len(images) // mesh.size), 0, -1) if len(images) // mesh.size % size == 0)
 
     @partial(jax.shard_map, mesh=mesh, in_specs=(P(AXIS), P(AXIS), P()), out_specs=P())
     def loss(images: Float[Array, "b E"], texts: Float[Array, "b E"], scale: Scalar) -> Scalar:
@@ -166,7 +213,7 @@ def sharded_contrastive_loss(
             """The logarithm of what each row's softmax divides by."""
             columns = jax.lax.all_gather(columns, AXIS, tiled=True)  # (B, E)
             log_sum = jax.checkpoint(lambda rows: jax.nn.logsumexp(scale * rows @ columns.T, axis=1))
-            return jax.lax.map(log_sum, rows.reshape(-1, block, rows.shape[1])).reshape(-1)
+            return jax.lax.map(log_sum, in_blocks(rows, min(BLOCK, len(rows)))[0]).reshape(-1)[: len(rows)]
 
         own = scale * (images * texts).sum(-1)  # (b,)
         return jax.lax.pmean(((choosing(images, texts) + choosing(texts, images)) / 2 - own).mean(), AXIS)

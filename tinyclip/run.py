@@ -4,7 +4,6 @@ and Ctrl-C. The loop itself is `train.py` and knows of none of this.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import shutil
@@ -62,11 +61,7 @@ class Plan:
     @property
     def extra(self) -> dict[str, Any]:
         """What `config.json` tells of a run, beside the model and what it was trained on; of a folder, its pairs: other captions are other tokens."""
-        settings: dict[str, Any] = {"train": dataclasses.asdict(self.run)}
-        if self.folder:
-            pairs = [(self.folder.files[picture], caption) for picture, caption in zip(self.folder.picture_of, self.folder.captions, strict=True)]
-            settings["captioned"] = f"{len(pairs)} pairs, {hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:12]}"
-        return settings
+        return {"train": dataclasses.asdict(self.run)} | ({"captioned": self.folder.fingerprint()} if self.folder else {})
 
 
 def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
@@ -110,15 +105,18 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     if len(folder.files) < 2:
         raise UserError(f"{data} has only 1 captioned picture to train on, but a contrast needs at least 2.")
     if run.batch_size > pairs:
-        show.line(f"the folder has {pairs} pairs to train on: a batch is all of them")
-        run = dataclasses.replace(run, batch_size=pairs)
+        even = math.lcm((args.devices or 1) * jax.process_count(), run.micro_batch or 1)  # of which a batch is a multiple
+        if pairs < max(2, even):
+            raise UserError(f"{data} has {pairs} pairs to train on, too few for batches of {even}: take fewer devices, or smaller micro-batches.")
+        run = dataclasses.replace(run, batch_size=pairs // even * even)
+        show.line(f"the folder has {pairs} pairs to train on: a batch is {'all' if run.batch_size == pairs else run.batch_size} of them")
     model, mesh = model_of(tokenizer, *folder.statistics()), _mesh(args, run)
     return Plan(model, run, FolderSource(folder, tokenizer, model, run, mesh), tokenizer, mesh, folder=folder, again=again)
 
 
 def _mesh(args: "cli.Train", run: TrainConfig) -> Mesh:
     """All devices, or those asked for; a line says so where some have nothing to do, or only pretend."""
-    mesh = parallel.make_mesh(args.devices, run.batch_size)
+    mesh = parallel.make_mesh(args.devices, run.micro_batch or run.batch_size)  # what is embedded at once, all of them share
     if mesh.size < jax.device_count() and args.devices is None:
         show.line(f"a batch of {run.batch_size} is shared evenly by {mesh.size} of {jax.device_count()} devices: the others have nothing to do")
     elif mesh.size > 1:
@@ -213,7 +211,9 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
     leaves nothing behind.
     """
     main = parallel.is_main()
-    history = open_folder(plan, out, resume) if main else History()  # before XLA compiles: a mistake is told at once
+    if not parallel.all_say(json.dumps([plan.model.to_json(), plan.extra])):
+        raise UserError("the processes were not started with the same settings: give all of them one command, but for --process-id.")
+    history = parallel.for_all(lambda: open_folder(plan, out, resume) if main else History())  # before XLA compiles: a mistake is told at once
     try:
         checkpoints, state = Checkpoints(out) if main else None, None
         if resume:
