@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 T = TypeVar("T")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -72,6 +73,14 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> 
     out.print(grid)
 
 
+class _TwoLines(Bar):
+    """A bar, and its note below it: beside it, the note takes its place in a narrow terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield from (Text(task.fields["note"], no_wrap=False, overflow="fold") for task in self.tasks)
+
+
 class Progress:
     """How a training run is doing: loss between its rulers, accuracy, speed, time left."""
 
@@ -79,8 +88,7 @@ class Progress:
         self.steps, self.done, self.last = steps, done, 0.0
         self.bar = None
         if errors.is_terminal:
-            columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-            self.bar = Bar(*columns, console=errors)
+            self.bar = _TwoLines(TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=errors)
             self.task = self.bar.add_task("train", total=steps, completed=done, note="compiling …")
 
     def __enter__(self) -> "Progress":
