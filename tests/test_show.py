@@ -21,3 +21,13 @@ def test_a_training_on_a_terminal_shows_everything_at_any_width(monkeypatch, wid
         assert any(words in line for line in lines), f"{width} columns should show {words!r} in one piece, got {lines[-8:]}"
     longest = max(lines, key=len)
     assert len(longest) <= width, f"{width} columns do not hold a line of {len(longest)}, the terminal would break it: {longest!r}"
+
+
+def test_what_is_said_is_shown_as_it_is(capsys):
+    words = "a:smile:b [bold]c[/bold] [red"
+    show.result(words)
+    show.table(words, [(words, 1)], (words, "n"))
+    show.line(words)
+    said = capsys.readouterr()
+    assert said.err.strip() == words, f"a line should be {words!r}, got {said.err!r}"
+    assert said.out.count(words) == 4, f"a result, a table's title, head and cell should each be {words!r}, got {said.out!r}"

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+AS_WRITTEN = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}  # or Rich would read [bold] and :smile: in a name
+errors = Console(stderr=True, **AS_WRITTEN)
+out = Console(**AS_WRITTEN)
 PATIENCE = 2.0  # seconds: what takes longer shows that it is alive
 
 
@@ -25,12 +26,12 @@ def only_if(speaking: bool) -> None:
 
 def line(text: str) -> None:
     """One plain line for the person watching."""
-    errors.print(text, markup=False)
+    errors.print(text)
 
 
 def result(text: str) -> None:
     """One line of output proper, for the person or the pipe."""
-    out.print(text, markup=False)
+    out.print(text)
 
 
 def typed(word: str) -> str:
