@@ -39,8 +39,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def python(*args):
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=os.environ | importing(ROOT))
+def python(*args, **environment):
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=os.environ | importing(ROOT) | environment)
 
 
 def test_neither_the_package_nor_its_command_line_loads_jax():
@@ -58,6 +58,14 @@ def test_help_takes_less_than_two_seconds():
     for command in ("train", "evaluate", "search", "classify", "caption", "draw", "plot", "export", "bench"):
         assert re.search(rf"\b{command}\b", result.stdout), f"--help should tell of {command}, got {result.stdout}"
     assert spent < 2, f"--help should take less than 2 seconds of one processor, took {spent:.1f}"
+
+
+def test_letters_that_a_pipe_cannot_hold_are_escaped():
+    code = "from tinyclip import cli, show; cli.main = lambda: show.result('a café') or show.line('in 東') or 0; cli.entry()"
+    result = python("-c", code, PYTHONIOENCODING="ascii:strict")
+    assert result.returncode == 0, f"a caption should be printed even where its letters cannot be, got {result.stderr[-300:]}"
+    said = (result.stdout.strip(), result.stderr.strip())
+    assert said == (r"a caf\xe9", r"in \u6771"), f"letters that ASCII lacks should be escaped on both streams, got {said}"
 
 
 def test_public_names_are_where_the_design_says():

@@ -270,6 +270,8 @@ def begin_quickly() -> None:
 def entry() -> None:
     """The `tinyclip` program."""
     begin_quickly()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # for a code page or a pipe that lacks a caption's letters
     try:
         code = main()
         sys.stdout.flush()
