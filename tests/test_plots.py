@@ -6,6 +6,7 @@ import pytest
 from helpers import raises_one_sentence
 from matplotlib.text import Text
 from PIL import Image
+from rich.cells import cell_len
 
 from tinyclip import plots
 from tinyclip.errors import UserError
@@ -54,6 +55,33 @@ def test_dollars_are_dollars(tmp_path, monkeypatch):
         figure.canvas.draw()  # what Matplotlib took for mathematics would fail here
         found = [text.get_text() for text in figure.findobj(Text)]
         assert all(any(plots.plain(each) == text for text in found) for each in priced), f"{priced} should be in the figure as they are, got {found}"
+
+
+@pytest.mark.parametrize("sentence", ["a very large and slightly faded red circle left of a blue star " * 2, "一只红色的猫坐在蓝色的垫子上" * 8])
+def test_long_captions_are_cut(tmp_path, monkeypatch, sentence):
+    figures, captions = [], [f"{i} {sentence}" for i in range(9)]
+    save = plots._save
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+    plots.picture_grid(list(PICTURES), captions, tmp_path / "a.png", captions[0])
+    plots.similarity_matrix(RNG.uniform(0, 1, (9, 9)), PICTURES, captions, tmp_path / "b.png")
+    plots.space_map(POINTS[:5], POINTS[5:14], PICTURES[:5], captions, tmp_path / "c.png")
+    for name, figure in zip(("grid", "matrix", "map"), figures, strict=True):
+        shown = [text.get_text() for text in figure.findobj(Text) if text.get_text().endswith("…")]
+        widest = max(map(cell_len, shown), default=None)
+        assert widest and widest <= 50, f"{name}: captions should be cut to 50 columns with an ellipsis, got {widest}: {shown[:2]}"
+        axes = figure.axes[0]
+        size = axes.get_window_extent().width / figure.bbox.width
+        assert size > (0.1 if name == "grid" else 0.4), f"{name}: captions should leave room for the figure, but its axes take {size:.0%} of it"
+    titles = [axes.get_title() for axes in figures[0].axes]
+    assert max(map(cell_len, titles)) <= 24, f"in a row of six, a title of more than 24 columns covers the next, got {titles[:2]}"
+
+
+def test_letters_that_no_font_has_are_told_of_once(tmp_path, capsys):
+    plots._letters_are_missing.cache_clear()
+    for name in ("a.png", "b.png"):
+        plots.picture_grid(list(PICTURES[:2]), ["红色的猫", "a cat"], tmp_path / name, "红色的猫")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "letters" in said[0], f"missing letters should be told of in one line for all figures, got {said}"
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):

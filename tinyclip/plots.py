@@ -3,7 +3,9 @@
 Colours are safe for colour-blind readers (Okabe & Ito), sizes are for a README.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from rich.text import Text
 
+from . import show
 from .errors import UserError
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
@@ -26,18 +30,29 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing global, no window, no leak
 
 
-def plain(text: str) -> str:
-    """Text that Matplotlib shows as it is: between two dollars it would see mathematics."""
-    return text.replace("$", r"\$")
+def plain(text: str, longest: int = 50) -> str:
+    """Text that Matplotlib shows as it is: between two dollars it would see mathematics. What is longer than any caption of the worlds is cut."""
+    words = Text(text)
+    words.truncate(longest, overflow="ellipsis")  # it counts wide letters, such as Chinese ones, as two
+    return words.plain.replace("$", r"\$")
 
 
 def _save(figure: Figure, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", "Glyph")  # one for each letter
+            figure.savefig(path, metadata={"Software": None})
     except (OSError, ValueError) as error:
         raise UserError(f"could not write the figure {path}: {getattr(error, 'strerror', None) or error}.") from None
+    if any("missing from font" in str(warning.message) for warning in caught):
+        _letters_are_missing()
     return path
+
+
+@cache  # said once is enough
+def _letters_are_missing() -> None:
+    show.line("Matplotlib's font lacks some of the captions' letters: in figures, boxes stand for them")
 
 
 def similarity_matrix(similarity: Float[np.ndarray, "B M"], pictures: Pictures, captions: Sequence[str], path: Path) -> Path:
@@ -132,7 +147,7 @@ def picture_grid(pictures: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequenc
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(picture, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(plain(title), fontsize=8)
+        axes.set_title(plain(title, 24), fontsize=8)
     if heading:
         figure.suptitle(plain(heading), fontsize=10)
     return _save(figure, path)
