@@ -129,6 +129,20 @@ def test_search_prints_scores_best_first_and_saves_a_grid():
     assert printed[3] == "grid: search.png" and picture("search.png").format == "PNG", f"a grid should be saved, got {printed[3]}"
 
 
+def test_search_draws_only_so_many_pictures(monkeypatch):
+    from tinyclip import commands, plots
+
+    drawn = []
+    monkeypatch.setattr(commands, "GRID", 3)
+    monkeypatch.setattr(plots, "picture_grid", lambda pictures, titles, *_: drawn.append((len(pictures), len(titles))) or "grid.png")
+    code, printed, said = run("search", world_run(), "a red circle", "--images", folder_of_pictures(), "-k", 5)
+    assert code == 0 and len(printed.splitlines()) == 6, f"all five that were asked for should be printed, and the grid's path, got {printed}{said}"
+    assert drawn == [(3, 3)], f"a grid of more than GRID pictures takes minutes, and should be of the nearest 3, got {drawn}"
+    assert "the 3 nearest" in said, f"that the grid holds only 3 should be told, got {said!r}"
+    said = run("search", world_run(), "a red circle", "--images", folder_of_pictures(), "-k", 3)[2]
+    assert "nearest" not in said, f"of a grid that holds all there is nothing should be told, got {said!r}"
+
+
 def test_search_looks_through_a_folder_with_or_without_captions():
     printed = works("search", world_run(), "a red circle", "--images", folder_of_pictures(), "-k", 99, "--out", "deep/grid.png")
     names = [line.split(maxsplit=1)[1] for line in printed.strip().splitlines()[:-1]]

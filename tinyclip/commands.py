@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import cli
 
 RUNS = Path("data/runs")
+GRID = 60  # pictures in the grid of a search: a thousand would take minutes to draw
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
 
 
@@ -79,10 +80,12 @@ def search(args: "cli.Search") -> None:
     query = bundle.embed_texts([sentence])[0]  # first, since an unknown word should not cost a minute of embedding
     names, pictures = _gallery(bundle, args.images)
     rows, scores = find.nearest(query, bundle.embed_images(np.asarray(pictures)), k)
-    grid = plots.picture_grid([pictures[row] for row in rows], [f"{score:.3f}" for score in scores], args.out, sentence)
+    grid = plots.picture_grid([pictures[row] for row in rows[:GRID]], [f"{score:.3f}" for score in scores[:GRID]], args.out, sentence)
     for row, score in zip(rows, scores, strict=True):
         show.result(f"{score:.3f}  {names[row]}")
     show.result(f"grid: {grid}")
+    if len(rows) > GRID:
+        show.line(f"the grid shows the {GRID} nearest of them")
 
 
 def classify(args: "cli.Classify") -> None:
