@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from helpers import importing
 from PIL import Image
-from trained import fails, folder_of_pictures, folder_run, home, run, works, world_run, world_run_and_output
+from trained import ARGS, fails, folder_of_pictures, folder_run, home, run, works, world_run, world_run_and_output
 
 import tinyclip
 from tinyclip import run as running
 from tinyclip.cli import Train
+from tinyclip.tokenizer import WordTokenizer
 from tinyclip.world import get_world
 
 ROOT = Path(tinyclip.__file__).parent.parent
@@ -92,6 +93,38 @@ def test_every_command_the_run_suggests_works():
     works("search", world_run(), sentence[1])
     works("draw", sentence[1], "picture.png")
     works("caption", world_run(), "picture.png")
+
+
+def test_of_a_folder_of_long_captions_a_few_words_are_suggested(monkeypatch):
+    from tinyclip import commands
+
+    model = tinyclip.load(world_run())
+    monkeypatch.setattr(commands.run, "train_into", lambda *_, **__: model)
+    monkeypatch.setattr(commands, "_scores", lambda *_: {})
+    monkeypatch.setattr(commands, "draw_figures", lambda *_: [])
+    captions = [f"Here, in picture {i}, one can see a very large and slightly faded red circle to the left of a small blue star." for i in range(3)]
+    Path("mine").mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((8, 8, 3), 60 * i, np.uint8)).save(f"mine/{i}.png")
+    Path("mine/metadata.jsonl").write_text("".join(json.dumps({"file_name": f"{i}.png", "text": text}) + "\n" for i, text in enumerate(captions)))
+    printed = works("train", "--data", "mine", "--size", "nano", "--out", "out")
+    sentence = re.search(r'tinyclip search out "([^"]+)"', printed)
+    assert sentence and len(sentence[1]) < 60, f"a command to try should fit a line, got {printed}"
+    assert WordTokenizer.of(captions)([sentence[1]]).any(), "every word of it should be one that the model knows"
+
+
+def test_figures_that_cannot_be_written_do_not_hide_what_was_trained(monkeypatch):
+    from tinyclip import commands
+
+    model = tinyclip.load(world_run())
+    monkeypatch.setattr(commands.run, "train_into", lambda *_, **__: model)
+    Path("out").mkdir()
+    Path("out/figures").write_text("in the way")
+    code, printed, said = run("train", *ARGS, "--out", "out")
+    assert code == 2, f"figures that cannot be written are an error, got {code}"
+    assert "zero shot seen" in printed, f"the table should be printed before the figures are drawn, got {printed!r}"
+    for words in ("saved in out", "could not write", "out/figures/similarity.png"):
+        assert words in said.splitlines()[-1], f"the error should tell {words!r}, got {said!r}"
 
 
 def scores_of(*args):

@@ -44,13 +44,17 @@ def train(args: "cli.Train") -> None:
     if bundle is None:
         return
     scores = _scores(bundle, plan.world, plan.folder)
-    figures = draw_figures(bundle, out / "figures", plan.world, plan.folder)
     _table(bundle, {key: value for key, value in scores.items() if not any(detail in key for detail in DETAILS)}, plan.folder)
     if plan.world is not None and bundle.history.get("all_right"):
         first = bundle.history["all_right"]
         show.result(f"all new pictures right after {first['seconds']:.1f} s of training and {first['pairs']:,} pairs")
+    try:
+        figures = draw_figures(bundle, out / "figures", plan.world, plan.folder)
+    except UserError as error:
+        raise UserError(f"the model is trained and saved in {out}, but not all its figures: {error}") from None
     show.result("\nfigures: " + "\n         ".join(map(str, figures)))
-    example = plan.tokenizer.decode(plan.tokenizer([plan.world.grammar.describe(plan.world.seen[0])])[0]) if plan.world else plan.folder.captions[0]
+    said = plan.world.grammar.describe(plan.world.seen[0]) if plan.world else plan.folder.captions[0]
+    example = plan.tokenizer.decode(plan.tokenizer([said])[0][:11])  # a folder's may be long: ten words of it, which the model knows
     model, example = show.typed(str(out)), show.typed(example)
     picture = f"tinyclip draw {example} picture.png && tinyclip caption {model} picture.png" if plan.world else f"tinyclip caption {model} YOUR.png"
     show.result(f"try next: tinyclip search {model} {example}\n          {picture}")
