@@ -79,6 +79,19 @@ def test_the_heart_stays_under_700_lines():
     assert f"is {sum(lines.values())} lines" in (PACKAGE.parent / "README.md").read_text(), f"the README should say {sum(lines.values())} lines"
 
 
+def test_the_readme_names_every_file():
+    rows = [re.findall(r"`([\w/.]+)`", line.split("|")[1]) for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("| `")]
+    listed = set()
+    for first, *others in (row for row in rows if row and row[0].startswith("tinyclip/")):
+        folder = first.rsplit("/", 1)[0]  # of the others in its row, too
+        listed |= {first, *(f"{folder}/{other}" for other in others)}
+    files = {f"tinyclip/{name}" for name in NAMES if not name.split("/")[-1].startswith("__")}
+    missing = [file for file in sorted(files) if not {file, file.rsplit("/", 1)[0] + "/"} & listed]
+    assert not missing, f"the README's table of files should have a row for {', '.join(missing)}"
+    gone = sorted(name for name in listed if not (REPOSITORY / name).exists())
+    assert not gone, f"the README's table of files names {', '.join(gone)}, which is not there"
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "__init__.py"])
 def test_a_file_imports_from_no_higher_floor(name):
     own = module_of(PACKAGE / name).split(".")[0]
