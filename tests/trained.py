@@ -73,6 +73,7 @@ def quick() -> Iterator[None]:
 
 def run(*args: object) -> tuple[int, str, str]:
     """A command line, run in this process: its exit code, stdout and stderr."""
+    jax.devices()  # JAX begins with the tests' eight, or the first command that is run would choose for all that follow
     if args[0] == "train" and "--devices" not in args:
         args = (*args, "--devices", 1)  # of the eight that the tests pretend
     out, err = io.StringIO(), io.StringIO()
