@@ -180,9 +180,9 @@ cli.main(["train", "--steps", "1", "--out", sys.argv[1]])
 """
 
 
-def start_up() -> Figures:
+def start_up(times: int = 3) -> Figures:
     """What waiting there is before anything happens: of importing, of `--help`, and of `tinyclip train` until its first chunk, here of one step,
-    is done, with nothing compiled yet and with all compiled before. Medians of three programs each."""
+    is done, with nothing compiled yet and with all compiled before. Medians of so many programs each."""
 
     def program(*command: str, **environment: str) -> float:
         clock = time.perf_counter()
@@ -191,13 +191,13 @@ def start_up() -> Figures:
         return time.perf_counter() - clock
 
     cold, cached = [], []
-    for _ in range(3):
+    for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
-            for times in (cold, cached):
-                times.append(program("-c", FIRST_STEP, f"{folder}/{len(times)}-{times is cold}", XDG_CACHE_HOME=folder))
+            for taken in (cold, cached):
+                taken.append(program("-c", FIRST_STEP, f"{folder}/{len(taken)}-{taken is cold}", XDG_CACHE_HOME=folder))
     return {
-        "import_tinyclip": (statistics.median(program("-c", "import tinyclip") for _ in range(3)), "s"),
-        "tinyclip_help": (statistics.median(program("-m", "tinyclip", "--help") for _ in range(3)), "s"),
+        "import_tinyclip": (statistics.median(program("-c", "import tinyclip") for _ in range(times)), "s"),
+        "tinyclip_help": (statistics.median(program("-m", "tinyclip", "--help") for _ in range(times)), "s"),
         "first_step_cold": (statistics.median(cold), "s"),
         "first_step_cached": (statistics.median(cached), "s"),
     }
