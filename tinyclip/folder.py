@@ -224,7 +224,8 @@ def _decode(path: Path, files: list[str], size: int, skip_bad: bool, cache: Path
         os.replace(index_beside, index)
         os.replace(beside, cache)
     except OSError as error:
-        raise UserError(f"could not write the cache of decoded pictures in {cache.parent}: {error.strerror or error}.") from None
+        why = error.strerror or error
+        raise UserError(f"could not write the cache of decoded pictures in {cache.parent} ({why}): XDG_CACHE_HOME may name another place.") from None
     finally:
         for part in (beside, index_beside):
             with suppress(OSError):
