@@ -397,7 +397,8 @@ except UserError as error:
         pytest.skip("a small disk can be had here only as an administrator")
     result = subprocess.run([*inside, small, "sh", sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, f"a full disk ended the program with {result.returncode}: are pixels written through a memory map? {result.stderr}"
-    assert "(No space left on device): XDG_CACHE_HOME may name another place. []" in result.stdout, f"want one sentence and nothing left behind, got {result.stdout}"
+    said = "(No space left on device): XDG_CACHE_HOME may name another place. []"
+    assert said in result.stdout, f"want one sentence and nothing left behind, got {result.stdout}"
 
 
 def test_a_cache_that_can_be_nowhere_is_a_user_error(tmp_path, monkeypatch):
