@@ -27,7 +27,6 @@ from .transformer import at_least_float32
 
 AXIS = "data"
 BLOCK = 512  # rows of logits on one device at once
-PATIENCE = 24 * 60 * 60  # seconds that a process waits at its end for the main one, which may have much to evaluate
 T = TypeVar("T")
 
 
@@ -51,7 +50,7 @@ def start(
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if coordinator == "auto":
         try:
-            jax.distributed.initialize(shutdown_timeout_seconds=PATIENCE)
+            jax.distributed.initialize()
         except (ValueError, RuntimeError) as error:
             raise UserError(f"--coordinator auto finds no cluster that JAX knows ({error}): give HOST:PORT, --processes and --process-id.") from None
         return _meet()
@@ -68,7 +67,7 @@ def start(
     if not coordinator.rpartition(":")[2].isdigit() or not coordinator.rpartition(":")[0]:
         raise UserError(f"--coordinator is {coordinator!r}, but must be the host and port of process 0, such as localhost:1234.")
     tell(f"process {process_id} of {processes} is looking for the others at {coordinator}, for up to five minutes")
-    jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=60, shutdown_timeout_seconds=PATIENCE)
+    jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=60)
     _meet()
 
 
@@ -80,6 +79,12 @@ def _meet() -> None:
         raise UserError(f"the processes have {each} devices: give each of them the same number, as with --devices.")
     mesh = make_mesh()
     jax.jit(jnp.sum, out_shardings=everywhere(mesh))(from_own_rows(np.ones(jax.local_device_count(), np.float32), mesh)).block_until_ready()
+
+
+def part() -> None:
+    """To be called by all when they have trained: the main process may evaluate for long, and JAX would end all if others waited five minutes."""
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
 
 
 def _number(name: str) -> int | None:
