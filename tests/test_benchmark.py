@@ -68,6 +68,9 @@ def test_the_figures_of_bench_hang_together(tmp_path, monkeypatch):
     rate, machine = found["train_step_arithmetic"], found["matrix_products_float32"]
     assert rate == pytest.approx(found["train_step_nano_float32"] * each / 1e9, rel=1e-3), "arithmetic a second is pairs a second x arithmetic a pair"
     assert found["train_step_share"] == pytest.approx(100 * rate / machine, rel=1e-2), "the share is of the machine's rate, in percent"
+    for what in ("picture", "sentence"):
+        rate = found[f"embedding_{what}s"] * found[f"embedding_arithmetic_a_{what}"] / 1e3
+        assert found[f"embedding_{what}s_arithmetic"] == pytest.approx(rate, rel=1e-2), f"of {what}s, too"
     for name in ("train_step_share", "embedding_pictures_share", "embedding_sentences_share"):
         assert found[name] < 100, f"{name}: nothing should be quicker than the machine's large matrix products"
 

@@ -32,6 +32,7 @@ from .transformer import Linear
 from .world import get_world
 
 Figures = dict[str, tuple[float, str]]  # name -> value, unit
+ROWS, WIDTH = 1_000_000, 64  # of the embeddings that are searched
 
 
 def seconds(run: Callable[[], Any], times: int = 5) -> float:
@@ -105,7 +106,7 @@ def step_rate(config: CLIPConfig, run: TrainConfig, steps: int) -> float:
     return pairs_per_second(lambda state, batch: step(state, Batch(*batch, jnp.eye(B, dtype=bool))), config, run, (images, tokens))
 
 
-def search_seconds(rows: int = 1_000_000, width: int = 64) -> float:
+def search_seconds(rows: int = ROWS, width: int = WIDTH) -> float:
     """Seconds of one search for the 10 nearest of `rows` embeddings that lie in a file, memory-mapped."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps a file that is mapped
@@ -231,14 +232,24 @@ def benchmark(size: str, dtype: str, batch: int = 128, with_tricks: bool = False
     encode = {
         name: jax.jit(lambda params, x, name=name: getattr(make_model(config, params), name)(x)) for name in ("encode_image", "encode_text")
     }
-    pictures = batch / seconds(lambda: encode["encode_image"](params, images))
-    sentences = batch / seconds(lambda: encode["encode_text"](params, tokens))
+    rates = {
+        "picture": batch / seconds(lambda: encode["encode_image"](params, images)),
+        "sentence": batch / seconds(lambda: encode["encode_text"](params, tokens)),
+    }
     step = step_rate(config, run, run.chunk if size in ("nano", "tiny") else 2)
     machine = (before + matrix_rate(dtype)) / 2
     forward = {name: sum(parts.values()) for name, parts in forward_flops(config).items()}
     pair = step_flops(config, batch) / batch
     tokenizer, said = world.tokenizer(), ["there is a small red circle"] * 2000
-    name = f"{size}_{dtype}"
+    name, search = f"{size}_{dtype}", search_seconds()
+    embedding: Figures = {}
+    for what, rate in rates.items():
+        embedding |= {
+            f"embedding_{what}s": (rate, f"{what}s/s"),
+            f"embedding_arithmetic_a_{what}": (forward[what] / 1e6, "MFLOP"),
+            f"embedding_{what}s_arithmetic": (rate * forward[what] / 1e9, "GFLOP/s"),
+            f"embedding_{what}s_share": (100 * rate * forward[what] / 1e9 / machine, "% of matrix products"),
+        }
     return {
         f"matrix_products_{dtype}": (machine, "GFLOP/s"),
         f"train_step_{name}": (step, "pairs/s"),
@@ -246,14 +257,12 @@ def benchmark(size: str, dtype: str, batch: int = 128, with_tricks: bool = False
         "train_step_arithmetic": (step * pair / 1e9, "GFLOP/s"),
         "train_step_share": (100 * step * pair / 1e9 / machine, "% of matrix products"),
         **({f"training_with_drawing_{name}": (training_rate(config, run), "pairs/s")} if toy else {}),
-        "embedding_pictures": (pictures, "pictures/s"),
-        "embedding_pictures_share": (100 * pictures * forward["picture"] / 1e9 / machine, "% of matrix products"),
-        "embedding_sentences": (sentences, "sentences/s"),
-        "embedding_sentences_share": (100 * sentences * forward["sentence"] / 1e9 / machine, "% of matrix products"),
+        **embedding,
         "drawing_one_thing": (drawing_rate("single"), "pictures/s"),
         "drawing_two_things": (drawing_rate("pairs"), "pictures/s"),
         "drawing_animals": (drawing_rate("animals"), "pictures/s"),
         "tokenising": (2000 / seconds(lambda: np.asarray(tokenizer(said))), "sentences/s"),
-        "search_in_a_million": (1000 * search_seconds(), "ms"),
+        "search_in_a_million": (1000 * search, "ms"),
+        "search_in_a_million_arithmetic": (2 * ROWS * WIDTH / search / 1e9, "GFLOP/s"),
         **(tricks(config, run) if with_tricks and toy else {}),
     }
