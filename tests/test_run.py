@@ -81,7 +81,7 @@ def test_stopped_by_ctrl_c_and_resumed_is_the_same_as_never_stopped(tmp_path, mo
     after = signal.signal(signal.SIGINT, original)
     assert code == 130, f"a run stopped by Ctrl-C should end with exit code 130, got {code}: {err}"
     assert steps == [2], f"Ctrl-C during the first chunk should stop the run after it, but chunks ended at {steps}"
-    assert f"--out {out} --resume" in err and "step 2" in err, f"the message should say how to resume, got {err!r}"
+    assert f"--out {out} --devices 1 --resume" in err and "step 2" in err, f"the message should say how to resume, got {err!r}"
     assert "Traceback" not in err and not printed, f"no traceback and no result is wanted, got {err!r}, {printed!r}"
     assert after is signal.SIG_IGN, "Ctrl-C should mean again what it meant before the run"
     assert steps_saved(out) == [2], f"the state after the chunk should be saved, got {steps_saved(out)}"
