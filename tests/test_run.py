@@ -325,6 +325,13 @@ def test_a_small_folders_batch_fits_its_devices_and_micro_batches(capsys):
         raises_one_sentence(UserError, lambda: batch(devices=1, batch_size=60, micro_batch=30), "22 pairs", "batches of 30")
 
 
+def test_devices_that_a_micro_batch_leaves_idle_are_told_of(capsys):
+    with quick():
+        assert plan(devices=None, batch_size=64, micro_batch=4).mesh.size == 4, "of eight devices, four can share 4 rows evenly"
+    said = capsys.readouterr().err
+    assert "a micro-batch of 4 is shared evenly by 4 of 8 devices" in said, f"not the batch of 64 is what eight could not share: {said!r}"
+
+
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     fails("train", "--out", tmp_path / "nowhere", "--resume", names=(tmp_path / "nowhere", "no run to resume"))
 

@@ -80,8 +80,9 @@ class Checkpoints:
 
     def save(self, state: State) -> int:
         """Write the state; returns its step. Raises `UserError` if it cannot be written; older checkpoints stay."""
-        step, leaves = int(state.step), tuple(jax.device_get(jax.tree.leaves(state)))
+        step = int(state.step)
         if step not in self.manager.all_steps():
+            leaves = tuple(jax.device_get(jax.tree.leaves(state)))
             try:
                 size, free = sum(leaf.nbytes for leaf in leaves), shutil.disk_usage(self.folder).free
                 if size > free:  # before Orbax's threads meet the end of the disk, each with a traceback of its own

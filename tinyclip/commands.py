@@ -41,7 +41,7 @@ def train(args: "cli.Train") -> None:
     plan = parallel.for_all(lambda: run.plan(args, saved))
     out = out or new_folder(RUNS, name)
     bundle = run.train_into(plan, out, resume=args.resume)
-    parallel.part()
+    parallel.leave()
     if bundle is None:
         return
     scores = _scores(bundle, plan.world, plan.folder)

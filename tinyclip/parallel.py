@@ -40,7 +40,8 @@ def start(
     """To be called before JAX does anything: pretends `devices` devices on a CPU, and joins the other processes, if there are any.
 
     Without `coordinator` (host:port of process 0) the standard JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID count; "auto"
-    asks the cluster (Slurm, Open MPI, Kubernetes, a TPU pod), as JAX knows how to. Raises `UserError` for half of a description.
+    asks the cluster (Slurm, Open MPI, Kubernetes, a TPU pod), as JAX knows how to. `tell` is told whom it waits for. Raises `UserError` for half of
+    a description, for a cluster that is not there, and for processes with different numbers of devices.
     """
     if devices is not None and not 1 <= devices <= 1024:
         raise UserError(f"--devices is {devices}, but must lie between 1 and 1,024.")
@@ -81,7 +82,7 @@ def _meet() -> None:
     jax.jit(jnp.sum, out_shardings=everywhere(mesh))(from_own_rows(np.ones(jax.local_device_count(), np.float32), mesh)).block_until_ready()
 
 
-def part() -> None:
+def leave() -> None:
     """To be called by all when they have trained: the main process may evaluate for long, and JAX would end all if others waited five minutes."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()

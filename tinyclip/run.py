@@ -118,7 +118,8 @@ def _mesh(args: "cli.Train", run: TrainConfig) -> Mesh:
     """All devices, or those asked for; a line says so where some have nothing to do, or only pretend."""
     mesh = parallel.make_mesh(args.devices, run.micro_batch or run.batch_size)  # what is embedded at once, all of them share
     if mesh.size < jax.device_count() and args.devices is None:
-        show.line(f"a batch of {run.batch_size} is shared evenly by {mesh.size} of {jax.device_count()} devices: the others have nothing to do")
+        what = f"a micro-batch of {run.micro_batch}" if run.micro_batch else f"a batch of {run.batch_size}"
+        show.line(f"{what} is shared evenly by {mesh.size} of {jax.device_count()} devices: the others have nothing to do")
     elif mesh.size > 1:
         show.line(f"{mesh.size} devices, {run.batch_size // mesh.size} pairs on each")
     return mesh
