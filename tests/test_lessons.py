@@ -659,9 +659,10 @@ def test_what_names_a_lesson_is_shown_by_it():
                 missing.append(f"{name} names lesson {number}, which shows nothing of it")
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                # A class begins at its decorators; under the tests' type checker, from Python 3.13 on, below them.
+                firsts = {f"{name}:{line}" for line in (node.lineno, *(d.lineno for d in node.decorator_list))}
                 for number in sorted(lessons_named(ast.get_docstring(node) or "") & set(NUMBERS)):
-                    if f"{name}:{first}" not in shown[number]:
+                    if not firsts & shown[number]:
                         missing.append(f"{node.name} in {name} names lesson {number}, which does not show it")
     assert not missing, "\n".join(missing)
 
