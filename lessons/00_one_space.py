@@ -111,7 +111,7 @@ _, strength, directions = np.linalg.svd(centred, full_matrices=False)  # the dir
 points = centred @ directions[:2].T  # (6, 2)
 kept = lesson.claim("share of the spread on the map", float((strength[:2] ** 2).sum() / (strength**2).sum()))
 
-figure = lesson.new_figure(8.6, 3.9)
+figure = lesson.new_figure(8.6, 4.4)
 left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
 for k, colour in enumerate((BLUE, ORANGE, GREEN)):
     pair = points[[k, k + 3]]  # the picture's place, then the sentence's

@@ -57,6 +57,21 @@ def test_dollars_are_dollars(tmp_path, monkeypatch):
         assert all(any(plots.plain(each) == text for text in found) for each in priced), f"{priced} should be in the figure as they are, got {found}"
 
 
+def test_no_label_on_the_map_covers_another_or_leaves_it(tmp_path, monkeypatch):
+    figures, captions = [], [f"a sentence of some length about picture {i}" for i in range(40)]
+    save = plots._save
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+    plots.space_map(RNG.normal(size=(9, 3)), RNG.normal(size=(40, 3)), PICTURES, captions, tmp_path / "map.png")
+    (figure,) = figures
+    labels = [text for text in figure.findobj(Text) if text.get_text() in captions]
+    boxes = [label.get_window_extent() for label in labels]
+    assert len(labels) >= 8, f"some sentences should find room, got {len(labels)} of 40"
+    for i, (label, box) in enumerate(zip(labels, boxes, strict=True)):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, f"{label.get_text()!r} leaves the figure: {box}"
+        covered = [labels[j].get_text() for j in range(i) if box.overlaps(boxes[j])]
+        assert not covered, f"{label.get_text()!r} covers {covered}"
+
+
 @pytest.mark.parametrize("sentence", ["a very large and slightly faded red circle left of a blue star " * 2, "一只红色的猫坐在蓝色的垫子上" * 8])
 def test_long_captions_are_cut(tmp_path, monkeypatch, sentence):
     figures, captions = [], [f"{i} {sentence}" for i in range(9)]

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from rich.text import Text
@@ -94,21 +95,32 @@ def space_map(images: Float[np.ndarray, "B E"], texts: Float[np.ndarray, "M E"],
         axes.add_artist(AnnotationBbox(OffsetImage(picture, zoom=19 / picture.shape[0]), point, frameon=False))
     words = points[len(images) :]
     axes.scatter(*words.T, s=16, marker="D", color=RED, zorder=3, label="sentences")
-    spans, labelled = np.ptp(points, axis=0), []
-    for word, (x, y) in zip(captions, words, strict=True):
-        if all(abs(x - a) > 0.28 * spans[0] or abs(y - b) > 0.045 * spans[1] for a, b in labelled):  # a label there would cover another
-            labelled.append((x, y))
-            left = x > points[:, 0].mean()  # towards the middle, so that no label leaves the figure
-            box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
-            place = {"xytext": (-5 if left else 5, 0), "textcoords": "offset points", "ha": "right" if left else "left", "va": "center"}
-            axes.annotate(plain(word), (x, y), **place, fontsize=7, zorder=4, bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel("first direction (no unit)")
     axes.set_ylabel("second direction (no unit)")
     axes.set_title(f"Pictures and sentences in one space, flattened to 2-D ({share:.0%} of the variance)")
     figure.legend(loc="outside lower right", frameon=False)  # inside, it would look like one more sentence
+    _label(figure, axes, captions, words)
     return _save(figure, path)
+
+
+def _label(figure: Figure, axes: Axes, captions: Sequence[str], points: Float[np.ndarray, "M 2"]) -> None:
+    """Words beside points, on the side towards the middle or else on the other; none where they would cover others or leave the figure."""
+    figure.draw_without_rendering()  # or nothing has its place yet, and labels cannot be measured
+    middle, taken = np.mean(axes.get_xlim()), []
+    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
+    for word, point in zip(captions, points, strict=True):
+        for side in ("right", "left") if point[0] > middle else ("left", "right"):  # which side of the words is at the point
+            offset = {"xytext": (-5 if side == "right" else 5, 0), "textcoords": "offset points", "ha": side, "va": "center"}
+            label = axes.annotate(plain(word), point, **offset, fontsize=7, zorder=4, bbox=box, in_layout=False)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # `_save` tells it
+                place = label.get_window_extent().padded(2)
+            if figure.bbox.x0 <= place.x0 and place.x1 <= figure.bbox.x1 and not place.count_overlaps(taken):
+                taken.append(place)
+                break
+            label.remove()
 
 
 def training_curve(history: Mapping[str, Any], loss: str, path: Path) -> Path:

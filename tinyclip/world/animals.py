@@ -26,7 +26,7 @@ PLACES = ("on a mat", "in the jungle", "on the beach", "in the snow", "in the ga
 # Of each coat: its rim (light on black, else dark: white must show in snow and black in the jungle), then mane, tail tip and a dog's ears.
 _RIMS, _MANES = (0x9090A4, 0x707084, 0x484C5A, 0x361C0E, 0x803A0A), (0x6C5E64, 0xCEBA98, 0x6C707E, 0x482816, 0xA84816)
 _BALLS = (0xEC3038, 0x286EF0, 0xFAD428, 0xC43CC8)
-_RIM, _HEAD = 0.035, 1.25  # the rim's width; how much larger heads are than life, so that they tell the animals apart at 32 pixels
+_RIM, _HEAD = 0.035, 1.35  # the rim's width; how much larger heads are than life, so that they tell the animals apart at 32 pixels
 
 # x, y, radius of hip and of chest; head x, y, tilt; paws (far hind, far fore, near hind, near fore); tail's root, angle there and bend to
 # the tip, in degrees from straight back up; the shadow's half-width and darkness.
@@ -147,10 +147,10 @@ def _mouse(u: Plane, v: Plane, animal: Animal) -> Layers:
 def _mammoth(u: Plane, v: Plane, animal: Animal) -> Layers:
     coat, rim, mane, _ = animal.colours
     trunk = least(limb(u, v, (0.04, -0.05, 0.1, 0.08, -0.4, 0.075)), limb(u, v, (0.08, -0.4, 0.075, 0.28, -0.46, 0.06)))
-    tusk = segment(jnp.abs(u - 0.05), v, (0.13, -0.16), (0.17, -0.3), 0.032)
+    tusk = limb(jnp.abs(u - 0.05), v, (0.15, -0.15, 0.055, 0.27, -0.38, 0.03))
     face = _face(u, v, animal, (0.13, 0.09, 0.06), WHITE, (-0.1, 0.1, 0.08), (-0.06, 0.03, 0.03), 0x241C20)
     ears = [*_solid(ellipse(jnp.abs(u) - 0.38, v - 0.03, 0.22, 0.3), coat, rim), (mane, ellipse(jnp.abs(u) - 0.4, v - 0.02, 0.13, 0.2), 0.5)]
-    return [*ears, *_solid(ellipse(u, v, 0.27, 0.29), coat, rim), *face, (WHITE, tusk), *_solid(trunk, coat, rim)]
+    return [*ears, *_solid(ellipse(u, v, 0.27, 0.29), coat, rim), *face, (rim, tusk - _RIM), (WHITE, tusk), *_solid(trunk, coat, rim)]
 
 
 def _deer(u: Plane, v: Plane, animal: Animal) -> Layers:
@@ -200,10 +200,10 @@ def draw_animals(scenes: Scenes, size: int) -> tuple[Float[Array, "B S S 3"], Fl
     (kind, coat, action, _), (_, side, x, y, room, light, spot, wag) = meaning.T, unit(looks).T
     (bones_0, bones_1), (rest_0, rest_1) = (jnp.asarray(table)[:, kind, action] for table in _skeletons())
     bones, rest = bones_0 + wag[:, None, None] * (bones_1 - bones_0), rest_0 + wag[:, None] * (rest_1 - rest_0)
-    scale = 0.7 + 0.2 * room
+    scale = 0.78 + 0.16 * room
     # Every pose has its head in the same region. Were each pose's head seen at a spot of its own, what was learned there would not help elsewhere.
     facing = jnp.where(side < 0.5, 1.0, -1.0)
-    left, ground = facing * (0.05 + 0.35 * x - scale * rest[:, 0]), jnp.clip(0.25 * y - 0.05 + scale * rest[:, 1], 0.4, 0.95)
+    left, ground = facing * (0.05 + 0.35 * x - scale * rest[:, 0]), jnp.clip(0.25 * y - 0.05 + scale * rest[:, 1], 0.3, 0.95)
     place = jnp.stack([left, ground, scale, facing], axis=1)
     rims, manes, balls = (jnp.asarray([rgb(colour) for colour in table]) for table in (_RIMS, _MANES, _BALLS))
     coats = jnp.asarray(list(COATS.values()), jnp.float32) / 255
