@@ -127,7 +127,7 @@ class TrainConfig:
 
     steps: int = 900
     batch_size: int = 128  # B, pairs a step; every other pair in it is a negative
-    learning_rate: float = 3e-3  # at its peak; at 5e-3, some seeds get a quarter of what was held out wrong (data/README.md)
+    learning_rate: float = 3e-3  # at its peak; at 5e-3, in 700 steps, some seeds get a quarter of what was held out wrong (data/README.md)
     warmup: int = 40  # steps of linear warm-up; then a cosine down to zero
     weight_decay: float = 0.5  # decoupled; weights of matrices only
     clip_norm: float = 1.0  # the gradient's global norm is cut to this
