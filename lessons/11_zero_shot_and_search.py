@@ -134,7 +134,7 @@ lesson.claim("share of training sentences with a place", float(np.average(with_p
 # Given labelled pictures, the usual way is a **linear probe**: keep the embeddings, and find one vector of weights for each class, whose dot product
 # with an embedding comes as near as can be to 1 for that class and to 0 for the others (**least squares**; CLIP's paper fits by logistic regression):
 # once with NumPy's solver, the penalty on large weights added as rows, once by the library's formula. A probe for the pair can never name a pair that
-# its labels lack. Probes for colour and shape can put the two together, but what they learned about shape leans on the pairs they saw.
+# its labels lack. Probes for colour and for shape, put together, can, since the space keeps the two apart.
 
 
 # %%
