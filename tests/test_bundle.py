@@ -158,6 +158,10 @@ BROKEN = {
     "weights are a folder": (W, lambda p: (p.unlink(), p.mkdir()), ""),
     "config is no json": (C, lambda p: p.write_text("{'a'"), "JSON"),
     "config is no text": (C, lambda p: p.write_bytes(b"\xff\xfe\x00"), ""),
+    "config has too many brackets": (C, lambda p: p.write_text("[" * 100_000), "JSON"),
+    "config has a number of 5,000 digits": (C, lambda p: p.write_text('{"a": ' + "9" * 5000 + "}"), "JSON"),
+    "mean is beyond all numbers": (C, lambda p: rewrite(p, lambda d: d["model"]["image"].update(mean=[10**400, 0, 0])), ""),
+    "mean is not a number": (C, lambda p: rewrite(p, lambda d: d["model"]["image"].update(mean=[float("nan"), 0, 0])), "mean"),
     "config is empty": (C, lambda p: p.write_text(""), "JSON"),
     "config is a list": (C, lambda p: p.write_text("[1]"), ""),
     "config of another kind": (C, lambda p: rewrite(p, lambda d: d.update(format="onnx")), ""),
@@ -255,6 +259,8 @@ def test_a_pretrained_model_is_found_by_its_name(saved, tmp_path, monkeypatch):
     assert bundle.find("short") == tmp_path / "shelf" / "short", "a folder of pictures, as `tinyclip draw` makes it, is no model: it hides none"
     (tmp_path / "short" / "config.json").write_text("{}")
     assert bundle.find("short") == Path("short"), "a model here goes before a pretrained one of the same name"
+    for here in (".", "..", "./", ""):
+        assert bundle.find(here) == Path(here), f"{here!r} is a folder and no pretrained model's name, but {bundle.find(here)} was found"
 
 
 def test_a_model_without_history_or_world_loads(one, tmp_path):
@@ -323,12 +329,31 @@ def test_what_does_not_fit_whole_is_taken_back(one, tmp_path, monkeypatch, save,
     assert left == ["model"] * existed, f"half a model would be in the way of the next try, but there is {left}"
 
 
-@pytest.mark.parametrize("history", [[], {}, {"loss": 3}, {"loss": [1.0], "floor": [1.0], "logit_scale": ["x"], "accuracy": [], "log_n": 1.0}])
+def test_ctrl_c_while_a_model_is_written_leaves_nothing(one, tmp_path, monkeypatch):
+    def stop(beside, path):
+        if path.name == bundle.WEIGHTS:
+            raise KeyboardInterrupt
+        real(beside, path)
+
+    real = os.replace
+    monkeypatch.setattr(bundle.os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        bundle.save_bundle(tmp_path / "model", one)
+    left = [path.name for path in tmp_path.rglob("*")]
+    assert left == [], f"half a model would be in the way of the next try, but there is {left}"
+
+
+WHOLE = {"loss": [1.0], "floor": [1.0], "logit_scale": [1.0], "accuracy": [[1, 50.0]], "log_n": 1.0}
+
+
+@pytest.mark.parametrize("history", [[], {}, {"loss": 3}, WHOLE | {"logit_scale": ["x"]}, WHOLE | {"accuracy": [1, 2]}, WHOLE | {"accuracy": [[1]]}])
 def test_a_damaged_history_is_named(saved, tmp_path, history):
     folder = tmp_path / "model"
     shutil.copytree(saved, folder)
     (folder / bundle.HISTORY).write_text(json.dumps(history))
     raises_one_sentence(UserError, lambda: bundle.load(folder), str(folder / bundle.HISTORY), "damaged")
+    (folder / bundle.HISTORY).write_text(json.dumps(WHOLE))
+    assert bundle.load(folder).history == WHOLE, "a whole history should be read"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

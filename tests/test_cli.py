@@ -181,6 +181,7 @@ def test_search_looks_through_a_folder_with_or_without_captions():
     names = [line.split(maxsplit=1)[1] for line in printed.strip().splitlines()[:-1]]
     assert sorted(names) == sorted(p.name for p in folder_of_pictures().glob("*.png")), f"each picture should be listed once, got {names}"
     assert Path("deep/grid.png").is_file(), "the grid should be where --out says"
+    assert works("search", world_run(), "a red circle", "-k", 1, "--out", "found").splitlines()[-1] == "grid: found.png", "PNG is the form of a grid"
     for number, name in enumerate(("in/b.JPG", "a.png", "in/deep/c.png")):
         Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((9 + number, 30, 3), 60 * number, np.uint8)).save(Path("photos", name))
@@ -240,6 +241,7 @@ def test_a_sentence_can_be_heard(tmp_path):
         samples = np.frombuffer(sound.readframes(4000), "<i2")
     assert np.abs(samples).max() > 3000, f"the sound should be heard, but its loudest sample is {np.abs(samples).max()} of 32,767"
     fails("draw", "a red cat", tmp_path / "cat.wav", names=("cat",))
+    fails("draw", "a brown lion sleeping", tmp_path / "lion.wav", "--world", "animals", names=("animals", "single", "heard"))
     works("draw", "a red star", tmp_path / "new" / "x.wav")
     assert (tmp_path / "new" / "x.wav").is_file(), "the folder of a sound should be made, as that of a PNG is"
     fails("draw", "a red star", tmp_path / "star.wav" / "x.wav", names=("x.wav",))

@@ -8,7 +8,7 @@ import math
 import pytest
 from helpers import check, raises_one_sentence
 
-from tinyclip.config import CALMER, PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model, recipe_for
+from tinyclip.config import CALMER, PRESETS, RECIPES, CLIPConfig, ImageConfig, TextConfig, TrainConfig, check_model, check_run, recipe_for
 from tinyclip.errors import UserError
 
 ODD = CLIPConfig(
@@ -123,6 +123,8 @@ BAD_MODELS = [
     ({"image": {"mean": (0.5, 0.5)}}, "image.mean"),
     ({"image": {"std": (0.5,)}}, "image.std"),
     ({"image": {"std": (0.5, 0.5, 0.0)}}, "std"),
+    ({"image": {"mean": (0.5, 0.5, math.nan)}}, "mean"),
+    ({"image": {"std": (0.5, 0.5, math.inf)}}, "std"),
     ({"text": {"end_token": 64}}, "text.end_token"),
     ({"text": {"end_token": -1}}, "text.end_token"),
     ({"embed": 0}, "embed"),
@@ -155,6 +157,7 @@ BAD_RUNS = [
     ({"learning_rate": math.nan}, "--learning-rate"),
     ({"learning_rate": math.inf}, "--learning-rate"),
     ({"clip_norm": 0.0}, "--clip-norm"),
+    ({"hard_negatives": "caption"}, "--hard-negatives"),
     ({"weight_decay": -0.1}, "--weight-decay"),
     ({"weight_decay": math.inf}, "--weight-decay"),
     ({"seed": -1}, "--seed"),
@@ -163,8 +166,13 @@ BAD_RUNS = [
 
 
 @pytest.mark.parametrize(("changes", "word"), BAD_RUNS, ids=lambda value: str(value))
-def test_a_number_that_cannot_be_a_run_is_an_error_that_names_its_option(changes, word):
-    raises_one_sentence(UserError, lambda: TrainConfig(**changes), word)
+def test_what_cannot_be_a_run_is_an_error_that_names_its_option(changes, word):
+    run = copy.deepcopy(TrainConfig())
+    for name, bad in changes.items():  # as above
+        object.__setattr__(run, name, bad)
+    raises_one_sentence(UserError, lambda: check_run(run), word)
+    if word != "--hard-negatives":
+        raises_one_sentence(UserError, lambda: TrainConfig(**changes), word)
 
 
 def test_the_limits_themselves_are_allowed():

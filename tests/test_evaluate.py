@@ -458,7 +458,7 @@ def test_a_folder_is_tested_on_what_was_kept_from_training_and_all_captions_coun
     folder = Folder(tmp_path, [f"{i}.png" for i in range(20)], pixels, picture_of, captions, [])
     tokenizer = WordTokenizer(["a"], 9)
     elsewhere = evaluate.evaluate_folder(Reader(model_of(9), tokenizer), folder)
-    here = evaluate.evaluate_folder(Reader(model_of(9), tokenizer, "m", {"data": str(tmp_path.resolve())}), folder)
+    here = evaluate.evaluate_folder(Reader(model_of(9), tokenizer, "m", {"captioned": folder.fingerprint()}), folder)
     assert (elsewhere["pictures"], elsewhere["captions"]) == (20, 23), f"a folder it was not trained on is used whole, got {elsewhere}"
     assert (here["pictures"], here["captions"]) == (2, 4), f"of its own folder only what was kept from training counts, got {here}"
     for scores in (elsewhere, here):
@@ -487,3 +487,20 @@ def test_one_picture_has_no_uniformity_and_a_small_folder_of_its_own_is_not_call
     for trained_on, wanted in (({}, True), ({"data": str(tmp_path.resolve())}, False)):
         pairs, new = evaluate.pairs_to_ask(Reader(model_of(9), WordTokenizer(["a"], 9), "m", trained_on), folder)
         assert len(pairs) == 12 and new is wanted, f"trained on {trained_on or 'something else'}: want 12, new: {wanted}; got {len(pairs)}, {new}"
+
+
+def test_of_a_folder_that_changed_since_nothing_is_called_new(tmp_path):
+    """Every tenth picture is kept from training: one picture less, and others are every tenth."""
+    names, said = [f"{i}.png" for i in range(40)], ["a"] * 40
+
+    def asked(first, path=tmp_path):
+        folder = Folder(path, names[first:], np.zeros((40 - first, 8, 8, 3), np.uint8), np.arange(40 - first), said[first:], [])
+        pairs, new = evaluate.pairs_to_ask(Reader(model_of(9), WordTokenizer(["a"], 9), "m", trained_on), folder)
+        return [folder.files[folder.picture_of[pair]] for pair in pairs], new
+
+    whole = Folder(tmp_path, names, np.zeros((40, 8, 8, 3), np.uint8), np.arange(40), said, [])
+    trained_on = {"data": str(tmp_path.resolve()), "captioned": whole.fingerprint()}
+    kept = [f"{i}.png" for i in (9, 19, 29, 39)]
+    assert asked(0) == (kept, True), f"of the folder it was trained on, {kept} are new, got {asked(0)}"
+    assert asked(0, tmp_path / "moved") == (kept, True), f"elsewhere they are the same pictures, got {asked(0, tmp_path / 'moved')}"
+    assert asked(1) == (names[1:], False), f"with a picture less, the others are no longer known to be new, got {asked(1)}"

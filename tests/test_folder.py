@@ -280,6 +280,7 @@ BAD_LINES = {
     "neither": ("{}", "lacks 'file_name' and 'text'"),
     "empty text": ('{"file_name": "a.png", "text": "  "}', "lacks 'text'"),
     "no word": ('{"file_name": "a.png", "text": "?!"}', "'?!'"),
+    "a token of our own": ('{"file_name": "a.png", "text": "the <END> of it"}', "'<end>'"),
     "text is a list": ('{"file_name": "a.png", "text": ["a"]}', "lacks 'text'"),
     "above": ('{"file_name": "../x.png", "text": "a"}', "'../x.png'"),
     "absolute": ('{"file_name": "/etc/x.png", "text": "a"}', "'/etc/x.png'"),

@@ -61,11 +61,12 @@ def test_devices_stand_in_the_order_of_their_processes(monkeypatch):
     """As on a TPU pod, whose chips JAX would put in a ring: one process' pictures would then lie in another's rows."""
     chip = {"platform": "tpu", "device_kind": "TPU v5 lite", "core_on_chip": 0, "client": None, "slice_index": 0}
     ring = [mock.Mock(id=i, process_index=p, coords=(i % 4, i // 4, 0), **chip) for i, p in enumerate((0, 0, 1, 1, 0, 0, 1, 1))]
-    monkeypatch.setattr(jax, "devices", lambda: ring)
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    order = [device.process_index for device in make_mesh(batch=16).devices.flat]
-    assert order == [0] * 4 + [1] * 4, f"the rows of process 0 come first, then those of process 1; got {order}"
+    for listed in (ring, ring[::-1]):
+        monkeypatch.setattr(jax, "devices", lambda listed=listed: listed)
+        order = [device.process_index for device in make_mesh(batch=16).devices.flat]
+        assert order == [0] * 4 + [1] * 4, f"the rows of process 0 come first, then those of process 1; got {order}"
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -135,7 +136,8 @@ def test_half_precision_is_compared_in_float32():
 def test_a_batch_that_cannot_be_shared_evenly_is_refused_in_a_sentence():
     for sharded, _ in LOSSES.values():
         raises_one_sentence(UserError, lambda sharded=sharded: sharded(*pairs(10), SCALE, BIAS, a_mesh(4)), "10", "4 devices", "8 or 12")
-    raises_one_sentence(UserError, lambda: make_mesh(8, batch=3), "3", "8 devices", "choose 8")
+    raises_one_sentence(UserError, lambda: make_mesh(8, batch=3), "a batch of 3", "8 devices", "choose 8")
+    raises_one_sentence(UserError, lambda: make_mesh(8, 3, "micro-batch"), "a micro-batch of 3", "8 devices")
 
 
 # The classic mistakes: what they give, and how far off it is.
@@ -252,7 +254,7 @@ def test_without_being_asked_the_devices_are_as_many_as_share_the_batch():
     raises_one_sentence(UserError, lambda: make_mesh(4, batch=6), "6", "4 devices", "4 or 8")
 
 
-def test_half_a_description_of_several_processes_is_refused(monkeypatch):
+def test_half_a_description_of_several_processes_or_a_place_that_is_taken_is_refused(monkeypatch):
     for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"):
         monkeypatch.delenv(f"JAX_{name}", raising=False)
     parallel.start()  # nothing said: one process
@@ -264,6 +266,8 @@ def test_half_a_description_of_several_processes_is_refused(monkeypatch):
     raises_one_sentence(UserError, lambda: start(coordinator="localhost:1", processes=0, process_id=0), "--processes is 0", "1 or more")
     raises_one_sentence(UserError, lambda: start(coordinator="auto"), "no cluster", "HOST:PORT")
     raises_one_sentence(UserError, lambda: start(devices=0), "--devices is 0")
+    monkeypatch.setattr(jax.distributed, "initialize", mock.Mock(side_effect=RuntimeError("UNKNOWN: Failed to start RPC server")))
+    raises_one_sentence(UserError, lambda: start(coordinator="localhost:1", processes=1, process_id=0), "localhost:1", "RPC server", "port")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
     raises_one_sentence(UserError, start, "JAX_NUM_PROCESSES=two")
 

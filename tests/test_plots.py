@@ -99,6 +99,15 @@ def test_letters_that_no_font_has_are_told_of_once(tmp_path, capsys):
     assert len(said) == 1 and "letters" in said[0], f"missing letters should be told of in one line for all figures, got {said}"
 
 
+@pytest.mark.parametrize(("name", "written"), [("a.jpg", "a.jpg"), ("a.svg", "a.svg"), ("a.webp", "a.webp"), ("a", "a.png"), ("a.b", None)])
+def test_a_figure_takes_the_form_of_its_ending_and_without_one_png(tmp_path, name, written):
+    if written is None:
+        return raises_one_sentence(UserError, lambda: FIGURES["grid of one"](tmp_path / name), name)
+    path = FIGURES["grid of one"](tmp_path / name)
+    assert path == tmp_path / written, f"{name} should be written as {written}, but {path} is said"
+    assert [file.name for file in tmp_path.iterdir()] == [written], f"want {written} alone, got {list(tmp_path.iterdir())}"
+
+
 def test_the_same_figure_is_the_same_file(tmp_path):
     first, second = (plots.training_curve(HISTORY, "contrastive", tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
     assert first == second, "a figure drawn twice should be the same bytes: does it hold a date?"

@@ -130,6 +130,9 @@ def test_a_tokenizer_json_is_as_good_as_vocabulary_and_merges(tmp_path):
     folder = copied("quick_gelu", tmp_path)
     vocab, merges = json.loads((folder / "vocab.json").read_text()), (folder / "merges.txt").read_text().splitlines()[1:]
     for form in (merges, [line.split() for line in merges]):  # older and newer files
+        for damaged in ({"model": [1]}, {"model": {"type": "WordLevel", "vocab": 5}}, {"model": {"type": "BPE", "vocab": [1], "merges": form}}):
+            (folder / "tokenizer.json").write_text(json.dumps(damaged))
+            raises_one_sentence(UserError, lambda folder=folder: tinyclip.load(folder), str(folder / "tokenizer.json"), "damaged")
         (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": vocab, "merges": form}}))
         for name in ("vocab.json", "merges.txt"):
             (folder / name).unlink(missing_ok=True)
@@ -407,7 +410,8 @@ def test_positions_are_resized_on_request():
     before = loaded("quick_gelu").model.image.position_embedding[...]
     check("the class token's position", bundle.model.image.position_embedding[...][0], before[0], 0)
     assert bundle.embed_images([Image.new("RGB", (31, 29), "red")]).shape == (1, 10)
-    raises_one_sentence(UserError, lambda: tinyclip.load(FIXTURES / "quick_gelu", image_size=26), "26", "patches of 5")
+    for size in (26, 0, -5):
+        raises_one_sentence(UserError, lambda size=size: tinyclip.load(FIXTURES / "quick_gelu", image_size=size), f"{size} pixels", "patches of 5")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(10, 4)), jnp.float32)
     check("a grid resized to its own size", published.resize_positions(x, 3), x, 1e-6)
     flat_grid = jnp.concatenate([x[:1], jnp.ones((9, 4))])

@@ -367,8 +367,12 @@ def test_what_to_try_can_be_typed(word, as_typed):
 
 
 def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-    fails("train", "--resume", "--out", tmp_path, names=(tmp_path / "config.json", "does not describe a run"))
+    ours = {"format": "tinyclip", "model": {}}
+    for held in ({"model_type": "clip"}, {"format": "tinyclip"}, ours, ours | {"world": ["single"]}, ours | {"world": "single", "data": 5}):
+        (tmp_path / "config.json").write_text(json.dumps(held))
+        fails("train", "--resume", "--out", tmp_path, names=(tmp_path / "config.json", "does not describe a run"))
+    (tmp_path / "config.json").write_text(json.dumps(ours | {"world": "moving"}))
+    fails("train", "--resume", "--out", tmp_path, names=("no world called 'moving'", "sixteen"))
 
 
 def test_each_caption_of_a_picture_is_right_while_training(tmp_path):

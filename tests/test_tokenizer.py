@@ -264,6 +264,13 @@ def test_a_tokenizer_of_captions_knows_their_words_and_has_room_for_the_longest(
     assert tokenizer.context == 7, f"the longest caption has 5 words, start and end: 7, not {tokenizer.context}"
 
 
+@pytest.mark.parametrize("special", ["<pad>", "<START>", "(<end>)"])
+def test_a_tokenizer_of_captions_refuses_the_words_that_are_its_own(special):
+    with pytest.raises(UserError) as error:
+        WordTokenizer.of(["one two", f"three {special} four"])
+    assert special.lower().strip("()") in str(error.value), f"of two tokens {special} the sentence would end at the first: {error.value}"
+
+
 @pytest.mark.parametrize(("caption", "words"), [("one two three four", 4), (" !", 0)])
 def test_a_tokenizer_of_captions_refuses_one_too_long_or_empty(caption, words):
     with pytest.raises(UserError) as error:

@@ -3,6 +3,7 @@
 `load` gives a `Bundle`: the model with the tokenizer and the preprocessing it was trained with, which is what every use of it needs together.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from .errors import UserError
 from .folder import fit
 from .tokenizer import WordTokenizer
 from .train import make_model
-from .weights import Tensors, dotted, own_names, read_parameters
+from .weights import Tensors, dotted, json_object, own_names, read_parameters
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "data" / "pretrained"
 CONFIG, WEIGHTS, TOKENIZER, HISTORY = "config.json", "model.safetensors", "tokenizer.json", "history.json"
@@ -41,7 +42,7 @@ class Bundle:
     model: CLIP
     tokenizer: WordTokenizer | BPE
     name: str = "model"
-    trained_on: dict[str, str] = field(default_factory=dict)  # {"world": name} or {"data": folder}, if known
+    trained_on: dict[str, str] = field(default_factory=dict)  # {"world": name}, or {"data": folder, "captioned": its fingerprint}, if known
     history: dict[str, Any] = field(default_factory=dict)  # of its training, if known
 
     @property
@@ -115,8 +116,10 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         beside.write_bytes(data.encode() if isinstance(data, str) else data)
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UserError(f"could not write {path}: {error.strerror or error}. Free some space or choose another folder with --out.") from None
+        raise UserError(f"could not write {path} ({error.strerror or error}): free some space, or choose another folder.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def write_all(folder: Path, files: dict[str, bytes | Any]) -> None:
@@ -130,11 +133,12 @@ def write_all(folder: Path, files: dict[str, bytes | Any]) -> None:
     try:
         for name, content in files.items():
             write_atomically(folder / name, content if isinstance(content, bytes | str) else json.dumps(content, indent=1) + "\n")
-    except UserError:
-        for name in files if empty else ():
-            (folder / name).unlink(missing_ok=True)
-        if not existed:
-            folder.rmdir()
+    except BaseException:  # Ctrl-C, too
+        with contextlib.suppress(OSError):
+            for name in files if empty else ():
+                (folder / name).unlink(missing_ok=True)
+            if not existed:
+                folder.rmdir()
         raise
 
 
@@ -155,30 +159,23 @@ def save_for_hugging_face(folder: Path, bundle: Bundle) -> None:
 def find(name: str | Path) -> Path:
     """The model folder of that path, or the pretrained one of that name. Raises `UserError` if there is neither."""
     folder = Path(name)
-    shipped = (PRETRAINED / str(name)).is_dir() and os.sep not in str(name)
+    names = sorted(p.name for p in PRETRAINED.glob("*") if p.is_dir())
+    shipped = str(name) in names
     if folder.is_dir() and not (shipped and not any(folder.glob("*.json"))):  # `tinyclip draw --count 100 shapes` makes a folder `shapes`, no model
         return folder
     if shipped:
         return PRETRAINED / str(name)
     if folder.is_file():
         raise UserError(f"{folder} is a file: name the model's folder, which holds {CONFIG}, {WEIGHTS} and {TOKENIZER}.")
-    names = sorted(p.name for p in PRETRAINED.glob("*") if p.is_dir()) if PRETRAINED.is_dir() else []
     known = f"or one of the pretrained models: {', '.join(names)}" if names else "since no pretrained models lie beside the package"
     raise UserError(f"there is no model at {str(name)!r}: name a folder written by `tinyclip train`, {known}.")
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file, or a `UserError` that says what is wrong with it."""
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is not a whole model: {path.name} is missing.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: it is not valid JSON ({error}).") from None
-    except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror}.") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} is damaged: it is not a JSON object.")
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, which must be there. Raises `UserError` if it is missing or damaged."""
+    data = json_object(path)
+    if data is None:
+        raise UserError(f"{path.parent} is not a whole model: {path.name} is missing.")
     return data
 
 
@@ -186,7 +183,9 @@ def read_history(folder: Path) -> dict[str, Any]:
     """A run's `history.json`. Raises `UserError` if it is missing, or holds anything but a run's measures."""
     history = read_json(folder / HISTORY)
     series = [history.get(name) for name in ("loss", "floor", "logit_scale")]
-    if not isinstance(history.get("log_n"), int | float) or not isinstance(history.get("accuracy"), list) or not all(map(_numbers, series)):
+    after_chunks = history.get("accuracy")
+    paired = isinstance(after_chunks, list) and all(_numbers(entry) and len(entry) == 2 for entry in after_chunks)
+    if not isinstance(history.get("log_n"), int | float) or not paired or not all(map(_numbers, series)):
         raise UserError(f"{folder / HISTORY} is damaged: it does not hold a run's history.")
     return history
 
@@ -228,5 +227,5 @@ def load(name: str | Path, image_size: int | None = None) -> Bundle:
     if image_size is not None and image_size != config.image.size:
         config, params = published.resized(config, params, image_size)
     history = read_history(folder) if (folder / HISTORY).is_file() else {}
-    trained_on = {key: config_data[key] for key in ("world", "data") if isinstance(config_data.get(key), str)}
+    trained_on = {key: config_data[key] for key in ("world", "data", "captioned") if isinstance(config_data.get(key), str)}
     return Bundle(make_model(config, params), tokenizer, folder.resolve().name, trained_on, history)

@@ -1,6 +1,6 @@
 """The commands. Each is a dataclass whose fields are its command line; imports that take time wait until a command runs.
 
-A mistake of the user's is a `UserError` anywhere below: it is caught in `main` and nowhere else, printed as one sentence, exit code 2.
+A mistake of the user's is a `UserError` anywhere below, and is printed in `main` and nowhere else: one sentence, exit code 2.
 """
 
 import gc

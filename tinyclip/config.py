@@ -5,6 +5,7 @@ A model's configuration is saved beside its weights, so a folder explains itself
 """
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ class CLIPConfig:
             _complete(TextConfig, data["text"], "text.")
             image = data["image"] | {name: tuple(float(v) for v in data["image"][name]) for name in ("mean", "std")}
             return cls(**(data | {"image": ImageConfig(**image), "text": TextConfig(**data["text"])}))
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"the model's configuration is not one of tinyclip's: {error}.") from None
 
 
@@ -199,8 +200,9 @@ def check_model(config: CLIPConfig) -> None:
     _positive("embed", config.embed)
     if config.image.size % config.image.patch:
         raise UserError(f"a picture of {config.image.size} pixels does not divide into patches of {config.image.patch}: make it a multiple.")
-    if len(config.image.mean) != 3 or len(config.image.std) != 3 or not min(config.image.std) > 0:
-        raise UserError("image.mean and image.std are three numbers each, and no std may be 0 or less.")
+    pixels = (*config.image.mean, *config.image.std)
+    if len(config.image.mean) != 3 or len(config.image.std) != 3 or not min(config.image.std) > 0 or not all(map(math.isfinite, pixels)):
+        raise UserError("image.mean and image.std are three finite numbers each, and no std may be 0 or less.")
     if not isinstance(config.text.end_token, int) or not 0 <= config.text.end_token < config.text.vocab:
         raise UserError(f"text.end_token {config.text.end_token} is not among the {config.text.vocab} tokens.")
     if config.loss not in ("contrastive", "sigmoid"):
@@ -219,6 +221,8 @@ def check_run(config: TrainConfig) -> None:
             raise UserError(f"--{name} is {value}, but must lie between {least} and {most:,}{why}.")
     if not 0 <= config.micro_batch <= config.batch_size or (config.micro_batch and config.batch_size % config.micro_batch):
         raise UserError(f"--micro-batch is {config.micro_batch}, but must divide the batch of {config.batch_size} evenly.")
+    if config.hard_negatives not in ("none", "captions", "scenes"):
+        raise UserError(f"--hard-negatives is {config.hard_negatives!r}, but must be none, captions or scenes.")
     for key in ("learning_rate", "clip_norm"):
         if not 0 < getattr(config, key) < float("inf"):
             raise UserError(f"--{key.replace('_', '-')} is {getattr(config, key)}, but must be a positive number.")

@@ -33,6 +33,8 @@ def draw(args: "cli.Draw") -> None:
     if words[1:] and words[1].lower().endswith(".wav"):
         from .senses import sound
 
+        if args.world not in (None, "single"):
+            raise UserError(f"the world {args.world} can be seen, but only what is said of single can be heard: leave out --world.")
         sound.write_wav(Path(words[1]), sound.speak(words[0], args.seed))
         show.result(words[1])
         return

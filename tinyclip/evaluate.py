@@ -225,11 +225,13 @@ def evaluate_world(bundle: Bundle, world: World) -> dict[str, float]:
 def pairs_to_ask(bundle: Bundle, folder: Folder) -> tuple[Int[np.ndarray, "n"], bool]:
     """The pairs of a folder to measure a model on, and whether they are new to it.
 
-    Of the folder that it was trained on, those kept from training; but if they are of fewer than two pictures, all of them, as of any other folder.
+    Of the folder that it was trained on, those kept from training; but all of them, as of any other folder, if they are of fewer than two pictures,
+    or if the folder has changed: which were kept can then not be told.
     """
-    own, kept = bundle.trained_on.get("data") == str(folder.path.resolve()), folder.validation_pairs()
+    same, kept = bundle.trained_on.get("captioned") == folder.fingerprint(), folder.validation_pairs()
     few = len(set(folder.picture_of[kept].tolist())) < 2
-    return (kept, True) if own and not few else (np.arange(len(folder.captions)), not own)
+    own = same or bundle.trained_on.get("data") == str(folder.path.resolve())
+    return (kept, True) if same and not few else (np.arange(len(folder.captions)), not own)
 
 
 def evaluate_folder(bundle: Bundle, folder: Folder, number: int = 1000) -> dict[str, float]:

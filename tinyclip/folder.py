@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from .config import cache_folder
 from .errors import UserError
-from .tokenizer import split_words
+from .tokenizer import OWN, split_words
 
 METADATA = "metadata.jsonl"
 READING = 2  # counts how `open_image` and `fit` have changed: what an older one decoded is not in the cache for a newer one
@@ -143,6 +143,8 @@ def read_metadata(path: Path, skip_bad: bool = False) -> tuple[list[tuple[str, s
                 problem = "is not a JSON object"
             elif missing := [key for key in ("file_name", "text") if not isinstance(entry.get(key), str) or not entry[key].strip()]:
                 problem = f"lacks {' and '.join(map(repr, missing))} (each a string)"
+            elif own := sorted(set(OWN) & set(split_words(entry["text"]))):
+                problem = f"has the word {own[0]!r} in its text, which is the tokenizer's own"
             elif not split_words(entry["text"]):
                 problem = f"has no word in its text {entry['text']!r}"
             elif found := NO_CHARACTER.search(entry["text"]):

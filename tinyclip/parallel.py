@@ -68,7 +68,10 @@ def start(
     if not coordinator.rpartition(":")[2].isdigit() or not coordinator.rpartition(":")[0]:
         raise UserError(f"--coordinator is {coordinator!r}, but must be the host and port of process 0, such as localhost:1234.")
     tell(f"process {process_id} of {processes} is looking for the others at {coordinator}, for up to five minutes")
-    jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=60)
+    try:
+        jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=60)
+    except RuntimeError as error:
+        raise UserError(f"process {process_id} could not meet the others at {coordinator} ({error}): its port may be taken.") from None
     _meet()
 
 
@@ -100,7 +103,7 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def make_mesh(devices: int | None = None, batch: int | None = None) -> Mesh:
+def make_mesh(devices: int | None = None, batch: int | None = None, what: str = "batch") -> Mesh:
     """A row of `devices` devices of every process, or of all of them; where a `batch` is given, of as many as share it evenly.
 
     In the order of the processes, which `from_own_rows` relies on: `jax.make_mesh` would follow the wires between chips, and on a TPU pod give
@@ -116,17 +119,17 @@ def make_mesh(devices: int | None = None, batch: int | None = None) -> Mesh:
     chosen: dict[int, list[jax.Device]] = {}
     for device in jax.devices():
         chosen.setdefault(device.process_index, []).append(device)
-    row = [device for own in chosen.values() for device in own[: devices or found]]
+    row = [device for _, own in sorted(chosen.items()) for device in own[: devices or found]]
     if batch is not None:
-        share(batch, len(row))
+        share(batch, len(row), what)
     return Mesh(np.array(row), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def share(batch: int, devices: int) -> int:
-    """b, the rows of each device. Raises `UserError` for a batch that cannot be shared evenly."""
+def share(batch: int, devices: int, what: str = "batch") -> int:
+    """b, the rows of each device. Raises `UserError` for a batch (or `what` it is called) that cannot be shared evenly."""
     if batch % devices:
         near = sorted({max(devices, batch // devices * devices), -(-batch // devices) * devices})
-        raise UserError(f"a batch of {batch} cannot be shared evenly by {devices} devices: choose {' or '.join(map(str, near))}.")
+        raise UserError(f"a {what} of {batch} cannot be shared evenly by {devices} devices: choose {' or '.join(map(str, near))}.")
     return batch // devices
 
 

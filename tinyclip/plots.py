@@ -39,11 +39,13 @@ def plain(text: str, longest: int = 50) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    nameless = {"metadata": {"Software": None}} if path.suffix.lower() == ".png" else {}  # the same file from every version of Matplotlib
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", "Glyph")  # one for each letter
-            figure.savefig(path, metadata={"Software": None})
+            figure.savefig(path, **nameless)
     except (OSError, ValueError) as error:
         raise UserError(f"could not write the figure {path}: {getattr(error, 'strerror', None) or error}.") from None
     if any("missing from font" in str(warning.message) for warning in caught):

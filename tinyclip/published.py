@@ -21,7 +21,7 @@ from .bpe import BPE
 from .config import ACTIVATIONS, PRESETS, CLIPConfig, ImageConfig, TextConfig
 from .errors import UserError
 from .tokenizer import END, PAD, PUNCTUATION, START, WordTokenizer
-from .weights import Shape, Tensors, read_parameters
+from .weights import Shape, Tensors, json_object, read_parameters
 
 PIXELS = {name: PRESETS["vit_b_32"][0][name] for name in ("mean", "std")}  # OpenAI's, where a folder does not say
 CONFIG, PIXEL_CONFIG, OPEN_CLIP = "config.json", "preprocessor_config.json", "open_clip_config.json"
@@ -100,7 +100,7 @@ def config_of(data: dict[str, Any], folder: Path) -> CLIPConfig:
         )
     except UserError as error:
         raise UserError(f"{folder / CONFIG} does not describe a CLIP that tinyclip can read: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{folder / CONFIG} does not describe a CLIP that tinyclip can read: {type(error).__name__} at {error}.") from None
 
 
@@ -111,9 +111,9 @@ def _tower(part: dict[str, Any]) -> dict[str, Any]:
 
 def pixels_of(folder: Path, size: int) -> dict[str, tuple[float, ...]]:
     """Mean and spread of the pixels, from `preprocessor_config.json` or open_clip's config; OpenAI's if neither is there."""
-    data = _json(folder / PIXEL_CONFIG)
+    data = json_object(folder / PIXEL_CONFIG)
     if data is None:
-        data = (_json(folder / OPEN_CLIP) or {}).get("preprocess_cfg") or {}
+        data = (json_object(folder / OPEN_CLIP) or {}).get("preprocess_cfg") or {}
         data = {"image_mean": data.get("mean"), "image_std": data.get("std")}
     for key in ("size", "crop_size"):
         side = data.get(key)
@@ -125,7 +125,7 @@ def pixels_of(folder: Path, size: int) -> dict[str, tuple[float, ...]]:
         if any(len(numbers) != 3 for numbers in found.values()):
             raise ValueError
         return found
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{PIXEL_CONFIG} should have three numbers each as image_mean and image_std.") from None
 
 
@@ -134,14 +134,13 @@ def config_of_shapes(shapes: dict[str, Shape], prefix: str, folder: Path) -> CLI
 
     The activation is OpenAI's QuickGELU, unless open_clip's config is there and does not ask for it.
     """
-    told = (_json(folder / OPEN_CLIP) or {}).get("model_cfg")
-
-    activation = "quick_gelu" if told is None or told.get("quick_gelu") else "gelu"
+    told = (json_object(folder / OPEN_CLIP) or {}).get("model_cfg")
 
     def tower(theirs: str, width: int, part: str) -> dict[str, Any]:
         depth = len({name for name in shapes if re.fullmatch(rf"{re.escape(theirs)}transformer\.resblocks\.\d+\.ln_1\.weight", name)})
         heads = ((told or {}).get("text_cfg") or {}).get("heads") if part == "text" else None
         head_width = ((told or {}).get("vision_cfg") or {}).get("head_width", 64) if part == "image" else 64
+        activation = "quick_gelu" if told is None or told.get("quick_gelu") else "gelu"
         mlp = shapes[f"{theirs}transformer.resblocks.0.mlp.c_fc.weight"][0]
         return {"width": width, "depth": depth, "heads": heads or max(1, width // head_width), "mlp": mlp, "activation": activation}
 
@@ -162,8 +161,9 @@ def config_of_shapes(shapes: dict[str, Shape], prefix: str, folder: Path) -> CLI
 
 def tokenizer_of(folder: Path, config: CLIPConfig) -> BPE | WordTokenizer:
     """CLIP's byte-level BPE from `vocab.json` and `merges.txt`, or from `tokenizer.json`, which may also hold the words of one of our exports."""
-    whole = _json(folder / "tokenizer.json")
-    model = (whole or {}).get("model") or {}
+    model = (json_object(folder / "tokenizer.json") or {}).get("model") or {}
+    if not isinstance(model, dict) or not isinstance(model.get("vocab") or {}, dict):
+        raise UserError(f"{folder / 'tokenizer.json'} is damaged: its model, or its vocab, is not a JSON object.")
     if model.get("type") == "WordLevel":
         ids = model.get("vocab") or {}
         tokenizer = WordTokenizer((word for word in ids if word not in (PAD, START, END)), config.text.context)
@@ -173,7 +173,7 @@ def tokenizer_of(folder: Path, config: CLIPConfig) -> BPE | WordTokenizer:
         try:
             if (folder / "merges.txt").is_file():
                 lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-                known = _json(folder / "vocab.json")
+                known = json_object(folder / "vocab.json")
             else:
                 lines = [merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges") or []]
                 known = model.get("vocab")
@@ -192,7 +192,7 @@ def tokenizer_of(folder: Path, config: CLIPConfig) -> BPE | WordTokenizer:
 
 def resized(config: CLIPConfig, params: nnx.State, size: int) -> tuple[CLIPConfig, nnx.State]:
     """The model for pictures of another side: the grid of positions resized (bicubic, smoothed where it shrinks), as open_clip does."""
-    if size % config.image.patch:
+    if size < 1 or size % config.image.patch:
         raise UserError(f"a picture of {size} pixels does not divide into patches of {config.image.patch}: take a multiple.")
     tower = params["image"]
     tower["position_embedding"] = tower["position_embedding"].replace(resize_positions(tower["position_embedding"][...], size // config.image.patch))
@@ -205,19 +205,6 @@ def resize_positions(positions: Float[Array, "N D"], grid: int) -> Float[Array, 
     patches = positions[1:].reshape(old, old, -1)
     patches = jax.image.resize(patches, (grid, grid, patches.shape[-1]), "bicubic")
     return jnp.concatenate([positions[:1], patches.reshape(grid * grid, -1)])
-
-
-def _json(path: Path) -> Any:
-    """A JSON object, or None if there is no such file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: it is not valid JSON ({str(error)[:100]}).") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} is damaged: it is not a JSON object.")
-    return data
 
 
 # And back: our models for Hugging Face's classes

@@ -51,7 +51,9 @@ class Plan:
     @property
     def trained_on(self) -> dict[str, str]:
         """As it stands in `config.json`."""
-        return {"world": self.world.name} if self.world else {"data": str(self.folder.path.resolve())}
+        if self.world:
+            return {"world": self.world.name}
+        return {"data": str(self.folder.path.resolve()), "captioned": self.folder.fingerprint()}  # other captions are other tokens
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -60,8 +62,8 @@ class Plan:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """What `config.json` tells of a run, beside the model and what it was trained on; of a folder, its pairs: other captions are other tokens."""
-        return {"train": dataclasses.asdict(self.run)} | ({"captioned": self.folder.fingerprint()} if self.folder else {})
+        """What `config.json` tells of a run, beside the model and what it was trained on."""
+        return {"train": dataclasses.asdict(self.run)}
 
 
 def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
@@ -71,6 +73,7 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
     saved = saved or {}
     data = args.data or (saved.get("data") if args.world is None else None)
     name = args.world or saved.get("world") or "single"
+    world = None if data else get_world(name)
     recipe = recipe_for("folder" if data else name, args.loss)
     asked = {f.name: value for f in dataclasses.fields(TrainConfig) if (value := getattr(args, f.name, None)) is not None}
     if not args.remat:  # a switch, which is off where it was not asked for
@@ -94,8 +97,7 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
         return CLIPConfig.preset(size, image=image, text=text, **kind)
 
     again = " --skip-bad" * args.skip_bad + (f" --devices {args.devices}" if args.devices else "")
-    if not data:
-        world = get_world(name)
+    if world is not None:
         model = model_of(world.tokenizer(), world.mean, world.std)
         mesh = _mesh(args, run)
         return Plan(model, run, WorldSource(world, model, run, mesh), world.tokenizer(), mesh, world=world, again=again)
@@ -116,10 +118,10 @@ def plan(args: "cli.Train", saved: dict[str, Any] | None = None) -> Plan:
 
 def _mesh(args: "cli.Train", run: TrainConfig) -> Mesh:
     """All devices, or those asked for; a line says so where some have nothing to do, or only pretend."""
-    mesh = parallel.make_mesh(args.devices, run.micro_batch or run.batch_size)  # what is embedded at once, all of them share
+    what, rows = ("micro-batch", run.micro_batch) if run.micro_batch else ("batch", run.batch_size)  # what is embedded at once, all of them share
+    mesh = parallel.make_mesh(args.devices, rows, what)
     if mesh.size < jax.device_count() and args.devices is None:
-        what = f"a micro-batch of {run.micro_batch}" if run.micro_batch else f"a batch of {run.batch_size}"
-        show.line(f"{what} is shared evenly by {mesh.size} of {jax.device_count()} devices: the others have nothing to do")
+        show.line(f"a {what} of {rows} is shared evenly by {mesh.size} of {jax.device_count()} devices: the others have nothing to do")
     elif mesh.size > 1:
         show.line(f"{mesh.size} devices, {run.batch_size // mesh.size} pairs on each")
     return mesh
@@ -170,7 +172,7 @@ class History:
 
 
 class Watch:
-    """Top-1 accuracy on new pictures, cheap enough to measure after every chunk."""
+    """Top-1 accuracy on new pictures (of a folder of fewer than ten: on all of its), cheap enough to measure after every chunk."""
 
     def __init__(self, plan: Plan) -> None:
         if plan.world is not None:
@@ -212,7 +214,7 @@ def train_into(plan: Plan, out: Path, resume: bool) -> Bundle | None:
     leaves nothing behind.
     """
     main = parallel.is_main()
-    if not parallel.all_say(json.dumps([plan.model.to_json(), plan.extra])):
+    if not parallel.all_say(json.dumps(plan.settings | {"data": None})):  # which may lie elsewhere on each host
         raise UserError("the processes were not started with the same settings: give all of them one command, but for --process-id.")
     history = parallel.for_all(lambda: open_folder(plan, out, resume) if main else History())  # before XLA compiles: a mistake is told at once
     try:

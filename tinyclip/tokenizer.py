@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from .errors import UserError
 
-PAD, START, END = "<pad>", "<start>", "<end>"
+PAD, START, END = OWN = "<pad>", "<start>", "<end>"
 PUNCTUATION = ".,;:!?\"'()[]“”‘’"
 
 
@@ -25,6 +25,8 @@ class WordTokenizer:
 
     def __init__(self, words: Iterable[str], context: int) -> None:
         self.words = sorted(set(words))
+        if own := sorted(set(OWN) & set(self.words)):
+            raise UserError(f"the word {own[0]!r} is the tokenizer's own, and no sentence may say it: leave it out.")
         self.context = context
         self._known = frozenset(self.words)
         self.ids = {word: i for i, word in enumerate([PAD, *self.words, START, END])}

@@ -6,7 +6,7 @@ The files' own library checks the header (lengths, offsets, types); here it is c
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,15 +70,30 @@ def _opened(path: Path) -> safe_open:
 def shards(index: Path) -> dict[Path, set[str]]:
     """The files that an index names, each with the tensors it should hold. All must lie beside the index."""
     try:
-        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
+        named = json_object(index)["weight_map"].items()
         found: dict[Path, set[str]] = {}
         for tensor, file in named:
             if Path(file).name != file or not file.endswith(".safetensors"):
                 raise UserError(f"{index} names {file!r}, which is no safetensors file beside it: refused.")
             found.setdefault(index.parent / file, set()).add(tensor)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{index} is damaged: it should be JSON with a `weight_map` from tensors to files.") from None
     return found
+
+
+def json_object(path: Path) -> dict[str, Any] | None:
+    """A file's JSON object, or None if there is no such file. Raises `UserError` for a file that cannot be read, or holds anything else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # also of a number with too many digits, and of brackets too deep
+        raise UserError(f"{path} is damaged: it is not valid JSON ({str(error)[:100]}).") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged: it is not a JSON object.")
+    return data
 
 
 def own_names(config: CLIPConfig) -> dict[str, Piece]:

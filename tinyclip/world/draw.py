@@ -65,16 +65,6 @@ def ellipse(x: Plane, y: Plane, width: Length, height: Length) -> Plane:
     return level * (level - 1) / jnp.maximum(slope, 1e-6)
 
 
-def polygon(x: Plane, y: Plane, corners: list[Point]) -> Plane:
-    """Any simple polygon: the nearest edge gives the distance, the number of edges crossed on the way out gives the sign."""
-    nearest, sign = jnp.full_like(x, jnp.inf), jnp.ones_like(x)
-    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
-        nearest = jnp.minimum(nearest, segment(x, y, (ax, ay), (bx, by), 0.0))
-        crosses = (ay > y) != (by > y)
-        sign = jnp.where(crosses & (x < (bx - ax) * (y - ay) / (by - ay if by != ay else 1.0) + ax), -sign, sign)
-    return sign * nearest
-
-
 def wedge(x: Plane, y: Plane, corners: list[Point]) -> Plane:
     """A convex polygon (corners clockwise on the screen) as the intersection of its edges' half-planes: cheap, exact on the edge."""
     sides = []
