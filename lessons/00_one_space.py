@@ -131,7 +131,7 @@ lesson.figure(figure)
 # %% [markdown]
 # ## Now you: type a sentence, get pictures
 #
-# Draw some hundred new pictures (`"test"`: such as no training has drawn) and give each its place. A sentence gets a place too; the pictures nearest
+# Draw five hundred new pictures (`"test"`: such as no training has drawn) and give each its place. A sentence gets a place too; the pictures nearest
 # to it are the answer. Whether they are right, the world itself can say: `parse` reads the sentence, `true_of` looks whether it is true of a scene.
 # After three examples, and one with a word that the model never learned, you are asked for sentences of your own (on a terminal).
 

@@ -6,7 +6,7 @@
 # **Question.** What does it mean that two things are near each other in an embedding space?
 #
 # An *embedding* is a list of numbers that stands for something: for a picture, or for a sentence. Four numbers are enough to see how it works;
-# tinyclip uses 64. A list of E numbers is a **vector**, an arrow in a space of E dimensions. Everything in this course rests on one question:
+# our models have 64 or 32. A list of E numbers is a **vector**, an arrow in a space of E dimensions. Everything in this course rests on one question:
 # how alike are two arrows?
 
 # %%

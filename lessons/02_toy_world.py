@@ -101,9 +101,10 @@ print(f"{captions[0]!r} and {number - 1} more: {parsed:.0%} parse back; {own:.0%
 # %% [markdown]
 # ## What is kept apart
 #
-# A trained model will be asked two questions, and each needs a guarantee. *Does it know new pictures?* The backdrop's number, 0..255, says to
-# which **split** a scene belongs: no test picture can be drawn in training. *Does it know new combinations?* Some pairs of a colour and a shape
-# are **held out**: neither drawn in training nor named in any of its sentences. Each colour and each shape is missing in exactly one pair.
+# A trained model will be asked two questions, and each needs a guarantee. *Does it know new pictures?* The backdrop's number, 0..255, says to which
+# **split** a scene belongs: no test picture can be drawn in training. (A third split, *validation*, is to look at while one trains.) *Does it know
+# new combinations?* Some pairs of a colour and a shape are **held out**: neither drawn in training nor named in any of its sentences. Each colour and
+# each shape is missing in exactly one pair.
 #
 # The world `pairs`, two things in a picture, keeps to this too, and so do its **swaps**: what would be said, falsely, if the two things exchanged
 # their colours, their shapes or their places. A row of it is size, colour, shape, relation, size, colour, shape.

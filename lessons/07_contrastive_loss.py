@@ -65,11 +65,11 @@ print(f"each picture among the sentences: {image_to_text:.2f} nats; each sentenc
 # %% [markdown]
 # ## The gradient: predicted minus true
 #
-# A **slope** says how much the loss grows when one number grows a little; the **gradient** is all the slopes together. Training moves every
-# number against its slope. The slope of one question's surprise is `p` for every wrong answer and `p − 1` for the right one: what was predicted
-# minus what is true. All 2 B questions count alike, hence the `2 * B`. From there it is one matrix product back to the vectors: moving picture i
-# along sentence j raises their logit, s times as fast. We check it against `jax.grad`, which turns a function into the function of its slopes,
-# and by moving one number a little and looking (**finite differences**).
+# A **slope** says how much the loss grows when one number grows a little; the **gradient** is all the slopes together. Training moves every number
+# against its slope. The slope of one question's surprise in an answer's logit is `p` if the answer is wrong and `p − 1` if it is right: what was
+# predicted minus what is true. All 2 B questions count alike, hence the `2 * B`. From there it is one matrix product back to the vectors: moving
+# picture i along sentence j raises their logit, s times as fast. We check it against `jax.grad`, which turns a function into the function of its
+# slopes, and by moving one number a little and looking (**finite differences**).
 
 # %%
 wrong_by = (rows - np.eye(6) + columns - np.eye(6)) / (2 * 6)  # (B, B): the gradient of the logits

@@ -139,8 +139,8 @@ for change in experiment.CHANGES:
 print(f"  a random word would be right in {lesson.claim('any word', spread('words, colour', 'any word')[0]):.1%} of the captions\n")
 
 # %% [markdown]
-# Half a question gets half an answer. The picture: one scene, asked for each of its things, then with random weights. A dot marks each map's largest
-# pixel, green on the named thing and orange off it.
+# Half a question hardly gets an answer: without a twin, colour and shape do little better than any word, and a relation is never found. The picture:
+# one scene, asked for each of its things, then with random weights; a dot on each map's largest pixel, green on the named thing and orange off it.
 
 # %%
 first, figure = experiment.both_ways(asked, 3), lesson.new_figure(9.2, 5.4)  # a batch of two: one scene, asked for the one thing and the other
@@ -171,10 +171,10 @@ lesson.figure(figure)
 
 # %%
 lesson.recap(
-    "a map answers a question: ask for one thing *rather than* another",
+    "a map answers a question: ask for one thing rather than another",
     "score maps where the truth is known, beside a guess that does not look and a model that knows nothing",
     "what you measure by taking it away (occlusion) you can trust; what you read off the inside you must check",
 )
 lesson.try_this("let `towards = other - named`", "occlusion here falls to nearly 0: it finds the other thing. Attention stays as it was.")
-lesson.try_this("let `towards = named`, half a question", "both stay about where they were: it is with words that half a question costs.")
+lesson.try_this("let `towards = named`, half a question", "gradient x input gains, others stay about where they were: the cost is with words.")
 lesson.end()

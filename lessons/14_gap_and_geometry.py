@@ -128,8 +128,8 @@ lesson.show(cosine_distances, one_hot_factors, ranks, spearman, representational
 # ## Do directions mean anything?
 #
 # "A red circle" − "a blue circle" + "a blue star": is the nearest sentence "a red star"? We try *every* such sum, in size, colour and shape. It is
-# usual to leave the three inputs out of the search; that flatters, since the sum has often hardly left the third. Here all may be the answer; in
-# brackets, with the inputs left out. The controls: the direction between two other sentences, and none.
+# usual to leave the three inputs out of the search; that flatters, since the sum has often hardly left the third. Here all may be the answer. In
+# brackets: the range of three seeds; for lesson 11's model, the share with the inputs left out. Controls: the direction of two other sentences, none.
 
 # %%
 rows = np.concatenate([analogies(meaning[0][:, :3], factor) for factor in range(3)])  # (A, 4): a - b + c = d

@@ -110,6 +110,8 @@ lesson.claim("width of the interval", high - low)
 # drawn again and again. What does that cost? Drawn with uneven chances p, the collection is worth (Σp)² / Σp² pictures drawn evenly.
 #
 # **Swapped captions**: add a hard negative for each picture, its colour with another shape: "a red square" for a red circle (the cure of lesson 12).
+#
+# *odds*: other shapes called circle, red less others; *even*, *usual*: shapes right, kinds alike or as in the biased collection; *colour*: colours.
 
 # %%
 kinds, few = fairness.kinds_of(collection.meaning), fairness.groups_of(collection.meaning) == 1
@@ -143,8 +145,6 @@ axes.figure.legend(frameon=False, loc="outside lower center", ncols=4)
 lesson.figure(axes.figure)
 
 # %% [markdown]
-# *even*: all kinds equally often; *usual*: kinds as in the biased collection; *odds*: other shapes called circle, red less others.
-#
 # Rebalancing narrows the gap only as far as its few pictures reach: repeated so often, they are learned by heart, grain and all. With five times the
 # pictures the gap comes near that of the fair collection; five times the pictures alone do little. The price, in the mean: on the usual pictures it
 # is worse than the biased model, for it gave up a guess that paid there, and "all others", whom nobody had wronged, lose some points, too.

@@ -66,14 +66,14 @@ lesson.answer(f"{right['mean']:.1%} and {right['transformer']:.1%}. Without orde
 #
 # ## Break it: shuffle the frames
 #
-# The symptom: all is still known but the direction.
+# The frames are shuffled, or one of them stands in the place of all eight. The symptom: the direction is a guess (shuffled, all else is still known).
 
 # %%
 transformer = video.model_of("transformer", experiments.get("video").load("transformer"))
 texts = video.embed_sentences(transformer)
 for name, tokens in {"in order": features, **video.without_order(features)}.items():
     right = lesson.claim(f"direction, {name}", video.directions(video.embed_films(transformer, tokens) @ texts.T))
-    print(f"  frames {name}: the direction is right for {right:.1%} of {len(tokens)} films")
+    print(f"  {name:<9}: the direction is right for {right:.1%} of {len(tokens)} films")
 
 # %% [markdown]
 # ## Sound: a picture of time and pitch
@@ -101,7 +101,7 @@ row("sound", "untrained", to_text_all="sound to sentence")
 chance = experiments.get("sound").spread("aligned", "chance_text")[0]
 lesson.predict(f"64 sentences (\"a red star\"), so chance is {chance:.1%}: how many sounds find theirs, by an ear that never met a sentence?")
 row("sound", "aligned", to_text_all="sound to sentence", to_text_held_out="pairs never heard", to_picture_held_out="their pictures")
-lesson.answer(f"{lesson.results['sound, aligned: to_text_all']:.1%}. Sounds lie at pictures, and pictures at sentences: **emergent alignment**.")
+lesson.answer(f"{lesson.results['sound, aligned: to_text_all']:.1%}. Sounds lie at pictures, and pictures at sentences: emergent alignment.")
 
 # %% [markdown]
 # A voice at a pitch that it never had (the held-out pairs) is often misheard. That is the ear's doing: it misses such pictures as often as sentences.

@@ -150,10 +150,10 @@ lesson.show(large_batch.in_pieces, train.remembering, train.train)
 lesson.show(streamed.streamed_contrastive_loss, streamed.streamed_sigmoid_loss, plots.loss_costs)
 
 # %% [markdown]
-# What waits is least in micro-batches; while one is at work, its own share is added. `tinyclip train --devices 8` trains on eight: XLA splits the
-# step by where the rows lie, and adds the talking itself. `--micro-batch 8` saves memory at the price of computing again, and so does `--remat` on a
-# card. Several machines are given the same command, `--coordinator HOST:PORT --processes 2` with it, but `--process-id 0` here and 1 there.
-# The lesson in one picture: which eighth of the pictures meets which of the sentences, and in which step?
+# Micro-batches keep least for the way back; while one of them is worked on, what it needs for itself comes on top. Rematerialisation (`--remat`)
+# keeps only what each block gives, and computes the rest again. `tinyclip train --devices 8` trains on eight: XLA, JAX's compiler, splits the step by
+# where the rows lie, and adds the communication itself. Several machines are given the same command, `--coordinator HOST:PORT --processes 2` with it,
+# but `--process-id 0` here and 1 there. The lesson in one picture: which eighth of the pictures meets which of the sentences, and in which step?
 
 # %%
 figure, eighths = lesson.new_figure(9.0, 3.2), np.arange(n)

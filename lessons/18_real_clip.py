@@ -35,7 +35,7 @@ lesson.predict("ViT-B/32 has pictures of 224 pixels, width 768 and 512, 12 block
 # ## The same class, other numbers
 #
 # Count what a tower of width D with an MLP of 4 D holds: four D × D matrices with biases for attention, two D × 4 D matrices with biases for the MLP,
-# two LayerNorms of 2 D. That is a block. Around the blocks: patches or words, positions, two more LayerNorms (one for text), a projection to E.
+# two LayerNorms of 2 D. That is a block. Around them: patches and class token, or words; positions; LayerNorms (2, text 1); a matrix to E; 1 scale.
 
 # %%
 def count(size: str) -> dict[str, int]:
@@ -103,8 +103,8 @@ lesson.show(tinyclip.load, published.read, published.hugging_face_files, bundles
 # %% [markdown]
 # ## Break it: leave one out
 #
-# A slip in names or transposes need not be noticed: D × D matrices fit either way round, and the model runs. We let one slip happen at a time,
-# and ask how many pictures still find their caption, and how far the embeddings are from what they should be.
+# A slip in names or transposes need not be noticed: D × D matrices fit either way round, and the model runs. (GELU is what lesson 04's
+# QuickGELU imitates; open_clip trains its own CLIPs.) One slip at a time: how many pictures find their caption, and how far off are embeddings?
 
 # %%
 def slip(changes: dict[str, np.ndarray], **other: str) -> tuple[float, float]:
@@ -139,9 +139,9 @@ lesson.show(transformer.quick_gelu, transformer.gelu)
 # %% [markdown]
 # ## The file itself, if you have it
 #
-# With OpenAI's ViT-B/32 (600 MB; the README has the command) as `clip-vit-base-patch32` in this folder, or its place in `CLIP_FOLDER`, the
-# lesson goes on with it. What carries over from the toy? The loss, the temperature, the floor under the loss, the ways to measure: they belong
-# to the method, not to its size.
+# With OpenAI's ViT-B/32 (600 MB; the library's README has the command) as `clip-vit-base-patch32` in this folder, or its place in `CLIP_FOLDER`, the
+# lesson goes on with it. What carries over from the toy? The loss, the temperature, the floor under the loss, the ways to measure: they belong to the
+# method, not to its size.
 
 # %%
 place = Path(os.environ.get("CLIP_FOLDER", "clip-vit-base-patch32"))

@@ -39,7 +39,7 @@ def test_the_newest_three_are_kept_and_the_newest_restored_bit_for_bit(tmp_path)
     checkpoints = Checkpoints(tmp_path)
     for step in (2, 4, 6, 9, 11):
         assert checkpoints.save(state(step)) == step, "save should return the step it saved"
-    checkpoints.manager.close()
+    checkpoints.close()
     again = Checkpoints(tmp_path)
     names = sorted(int(p.name) for p in (tmp_path / FOLDER).iterdir() if p.name.isdigit())
     assert names == [6, 9, 11], f"the newest three checkpoints should be kept, got {names}"
@@ -47,7 +47,7 @@ def test_the_newest_three_are_kept_and_the_newest_restored_bit_for_bit(tmp_path)
     restored = again.restore(state(0))
     assert jax.tree.structure(restored) == jax.tree.structure(state(0)), "what is restored should have the state's structure"
     assert equal(restored, state(11)), "what is restored should equal what was saved bit for bit"
-    again.manager.close()
+    again.close()
 
 
 def test_a_step_that_is_saved_is_not_saved_again(tmp_path):
@@ -71,7 +71,7 @@ def damage_all(places: str) -> None:
         place, like = Path(places) / kind, state(0)
         checkpoints = Checkpoints(place)
         checkpoints.save(state(3))
-        checkpoints.manager.close()
+        checkpoints.close()
         if kind == "of another shape":
             other = nnx.state(nnx.Dict(kernel=nnx.Param(jnp.zeros((4, 5))), scale=nnx.Param(jnp.float32(0))))
             like = State(other, optax.adam(0.1).init(other), jnp.asarray(0))
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_named(complaints, kind):
 def test_a_checkpoint_that_was_being_written_is_not_seen(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(state(3))
-    checkpoints.manager.close()
+    checkpoints.close()
     shutil.copytree(tmp_path / FOLDER / "3", tmp_path / FOLDER / "7.orbax-checkpoint-tmp-123")
     again = Checkpoints(tmp_path)
     assert again.latest() == 3, f"half a checkpoint of step 7 should not be seen, got {again.latest()}"

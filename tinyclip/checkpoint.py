@@ -116,6 +116,10 @@ class Checkpoints:
             raise UserError(f"the checkpoint {self.manager.directory / str(step)} cannot be read ({_first_line(error)}).") from None
         return jax.tree.unflatten(structure, saved)
 
+    def close(self) -> None:
+        """Let Orbax stop its threads."""
+        self.manager.close()
+
 
 @contextlib.contextmanager
 def tracebacks_aside() -> Iterator[None]:

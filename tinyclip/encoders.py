@@ -73,7 +73,7 @@ class ImageEncoder(nnx.Module):
         self.patch = config.patch
 
     def __call__(self, images: Float[Array, "B S S 3"], record: Intermediates | None = None) -> Float[Array, "B D"]:
-        """Normalised pictures -> one vector each. A `record` is filled with every intermediate, by name."""
+        """Normalised pictures -> one vector each. A `record` is filled: `patches` as embedded, `tokens` as the blocks get them, each block."""
         patches = self.patch_embedding(patchify(images, self.patch))  # (B, N - 1, D)
         B, _, D = patches.shape
         first = jnp.broadcast_to(self.class_embedding[...].astype(images.dtype), (B, 1, D))
@@ -99,7 +99,7 @@ class TextEncoder(nnx.Module):
         self.end_token = config.end_token
 
     def __call__(self, tokens: Int[Array, "B T"], dtype: jnp.dtype, record: Intermediates | None = None) -> Float[Array, "B D"]:
-        """Token ids -> one vector each, computed in `dtype`. A `record` is filled with every intermediate, by name.
+        """Token ids -> one vector each, computed in `dtype`. A `record` is filled: `tokens` as the blocks get them, each block.
 
         Sentences may be shorter than the context; what stands after the end token cannot matter, since no earlier token may look at it.
         """

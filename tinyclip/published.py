@@ -200,7 +200,7 @@ def resized(config: CLIPConfig, params: nnx.State, size: int) -> tuple[CLIPConfi
 
 
 def resize_positions(positions: Float[Array, "N D"], grid: int) -> Float[Array, "n D"]:
-    """The class token's position as it is; those of the patches, which lie on a square grid, on a grid of another side."""
+    """The class token's position as it is; those of the patches, a square grid, resized to another side: bicubic, smoothed where it shrinks."""
     old = round((len(positions) - 1) ** 0.5)
     patches = positions[1:].reshape(old, old, -1)
     patches = jax.image.resize(patches, (grid, grid, patches.shape[-1]), "bicubic")

@@ -12,7 +12,7 @@ from lessons.classroom.trees import SEALED, Library
 README = """# tinyclip, to be completed
 
 How do pictures and sentences come to live in one space? In this copy of tinyclip {number} functions are blank. You write them
-again, lesson by lesson, and the library's own tests say what is right. Everything else works.
+again, lesson by lesson, and the library's own tests say what is right. Everything else works.{twins}
 
 Install, and see the course:
 
@@ -41,6 +41,10 @@ says what is wanted, the lesson why. You may add helpers, constants and imports 
 """
 SEALED_NOTE = "`lessons/sealed.bin` holds the library's versions: they are shown when yours pass."
 KEPT_NOTE = "Your teacher has the library's versions."
+TWINS_NOTE = """
+
+{twins} of them have a twin in `tinyclip/by_hand/`, blank under the same number: the same function in plain NumPy. No check asks for it; write
+it if you like."""
 
 
 def lesson_range(words: str) -> set[int]:
@@ -86,7 +90,9 @@ def make(folder: Path, lessons: str, solve: list[str], answers: bool) -> list[Ex
     write(part, library, asked, wanted)
     if answers:
         (part / SEALED.relative_to(ROOT)).write_bytes(library.sealed())
+    twins = sum(bool(exercise.also) for exercise in asked)
     readme = README.format(
+        twins=TWINS_NOTE.format(twins=twins) if twins else "",
         number=len(asked), lesson=asked[0].lesson, exercise=asked[0].id, sealed=SEALED_NOTE if answers else KEPT_NOTE,
         borrowed=", with the library's version of what you have not written yet" if answers else "; it says which blank it needs",
     )  # fmt: skip

@@ -85,6 +85,7 @@ def adamw(
 ) -> tuple[Parameters, dict[str, Parameters]]:
     """One step of AdamW, with beta (0.9, 0.98) and eps 1e-6 as in CLIP; returns the new parameters and moments (None before the first step).
 
+    The gradient is first cut to `run.clip_norm`. `step` counts from 0, and t is step + 1.
     mean and square are running averages of g and g². Both start at 0 and are too small by the factor 1 - betaᵗ at first: dividing it out
     leaves averages of what was seen. Each number then moves by about the learning rate, whatever the size of its gradient: mean / √square.
     Weight decay pulls towards 0 apart from that, and is not scaled by any gradient (the W in AdamW).

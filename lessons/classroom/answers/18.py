@@ -63,7 +63,7 @@ def resize_positions_linearly(positions, grid):
     return jnp.concatenate([positions[:1], patches.reshape(grid * grid, -1)])
 
 
-@wrong("18.2", "is nothing smoothed where the grid shrinks? Then it takes every so-manieth position and forgets the others")
+@wrong("18.2", "is nothing smoothed where the grid shrinks? Then it keeps one position in a few and forgets the others")
 def resize_positions_without_smoothing(positions, grid):
     old = round((len(positions) - 1) ** 0.5)
     patches = jax.image.resize(positions[1:].reshape(old, old, -1), (grid, grid, positions.shape[1]), "bicubic", antialias=False)
