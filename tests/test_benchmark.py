@@ -20,9 +20,9 @@ COSTS = {"full": [(256, 2e6, 0.5), (512, 8e6, math.nan)], "blocks": [(256, 1e6, 
 
 
 def test_the_call_that_compiles_is_not_timed():
-    waits = iter([0.4, 0.0, 0.0, 0.0])
-    taken = benchmark.seconds(lambda: time.sleep(next(waits)), 3)
-    assert taken < 0.2, f"the first call of four takes 0.4 s and compiles; the median of the others is 0, not {taken:.2f} s"
+    waits = iter([0.4, 0.0])
+    taken = benchmark.seconds(lambda: time.sleep(next(waits)), 1)
+    assert taken < 0.2, f"the first call takes 0.4 s and compiles; the one that is timed takes 0, not {taken:.2f} s"
 
 
 def test_a_rate_counts_the_pairs_of_every_step_of_a_call(monkeypatch):

@@ -117,9 +117,13 @@ def test_what_is_no_picture_is_refused(one, images):
 def test_many_are_embedded_as_few_are(one, monkeypatch):
     images, sentences = pictures(9, 10, 10), [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square", "a")]
     together, said = one.embed_images(images), one.embed_texts(sentences)
-    monkeypatch.setattr(bundle, "BLOCK", 4)
+    sizes = {"image": [], "text": []}
+    for kind, encode in (("image", bundle._encode_image), ("text", bundle._encode_text)):
+        monkeypatch.setattr(bundle, f"_encode_{kind}", lambda *rest, kind=kind, encode=encode: sizes[kind].append(len(rest[-1])) or encode(*rest))
+    monkeypatch.setattr(bundle, "block_of", lambda numbers: 4)
     pieces, said_pieces = one.embed_images(images), one.embed_texts(sentences)
     assert pieces.shape == (9, 7) and said_pieces.shape == (6, 7), f"9 pictures and 6 sentences, got {pieces.shape} and {said_pieces.shape}"
+    assert sizes == {"image": [4, 4, 4], "text": [4, 4]}, f"they should be embedded in blocks of 4, the last filled up, got {sizes}"
     off = max(np.abs(pieces - together).max(), np.abs(said_pieces - said).max())
     assert off < 1e-5, f"embedding in batches of 4 should change nothing, but changes {off}"
     lists = one.embed_images([Image.fromarray(image) for image in images])

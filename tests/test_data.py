@@ -134,6 +134,15 @@ def test_hard_negatives_say_the_same_words_of_another_scene(hard):
     assert fully >= 5, f"only {fully} extra captions tell a whole scene: the world's captions have changed, so change this test"
 
 
+def test_hard_negatives_exchange_colours_shapes_or_things_by_lot():
+    said, exchanged = readings(jax.jit(a_source(hard_negatives="captions", batch_size=96).batch)(jnp.asarray(1))), [0, 0, 0]
+    for own, extra in zip(said[:96], said[96:], strict=True):
+        if (own[0, TOLD] >= 0).all() and (extra[0, TOLD] >= 0).all():
+            for k, swap in enumerate(np.asarray(get_world("pairs").swaps(jnp.asarray(own[:1])))[0]):
+                exchanged[k] += any((swap == reading)[TOLD].all() for reading in extra)
+    assert min(exchanged) >= 3, f"colours, shapes and things should be exchanged equally often, not in {exchanged} of 96 captions"
+
+
 def test_scenes_as_hard_negatives_stand_beside_all_their_swaps():
     batch = jax.jit(a_source(hard_negatives="scenes", batch_size=22).batch)(jnp.asarray(1))  # 22 is no multiple of a group of 4
     assert batch.positives.shape == (22, 22), (

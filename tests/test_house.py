@@ -149,6 +149,6 @@ def test_nothing_is_stored_in_a_form_that_runs_code(name):
 
 
 def test_ruff_finds_nothing():
-    places = [str(PACKAGE), str(REPOSITORY / "tests")]
+    places = [str(PACKAGE), str(REPOSITORY / "tests"), str(REPOSITORY / "lessons")]
     result = subprocess.run([sys.executable, "-m", "ruff", "check", "--quiet", *places], cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, f"ruff complains: {result.stdout[-1500:]}{result.stderr[-500:]}"

@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from helpers import raises_one_sentence
+from helpers import check, raises_one_sentence
+from matplotlib.offsetbox import AnnotationBbox
 from matplotlib.text import Text
 from PIL import Image
 from rich.cells import cell_len
@@ -55,6 +56,34 @@ def test_dollars_are_dollars(tmp_path, monkeypatch):
         figure.canvas.draw()  # what Matplotlib took for mathematics would fail here
         found = [text.get_text() for text in figure.findobj(Text)]
         assert all(any(plots.plain(each) == text for text in found) for each in priced), f"{priced} should be in the figure as they are, got {found}"
+
+
+def test_every_picture_stands_where_it_belongs(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or path)
+    similarity = RNG.uniform(-0.2, 1, (7, 6))
+    plots.similarity_matrix(similarity, PICTURES[:7], WORDS[:6], tmp_path)
+    plots.space_map(POINTS[:9] + 5, POINTS[9:14] - 5, PICTURES, WORDS[:5], tmp_path)
+    plots.picture_grid(list(PICTURES), WORDS, tmp_path)
+    plots.training_curve(HISTORY, "contrastive", tmp_path)
+    matrix, space, grid, curve = figures
+
+    def thumbnails(axes):
+        return [(box.xy, np.asarray(box.offsetbox.get_data())) for box in axes.artists if isinstance(box, AnnotationBbox)]
+
+    check("the matrix that is shown", np.asarray(matrix.axes[0].images[0].get_array()), similarity, 1e-12)
+    for i, (place, picture) in enumerate(thumbnails(matrix.axes[0])):
+        assert place[1] == i and (picture == PICTURES[i]).all(), f"beside row {i} of the matrix should be picture {i}"
+    flat = np.array([place for place, _ in thumbnails(space.axes[0])])
+    assert all((picture == PICTURES[i]).all() for i, (_, picture) in enumerate(thumbnails(space.axes[0]))), "on the map, pictures are exchanged"
+    check("the middle of the pictures on the map", flat.mean(0), np.zeros(2), 1e-9, "the gap should be taken off")
+    far, near = ((a[:, None] - a).reshape(-1, a.shape[1]) for a in (POINTS[:9], flat))
+    assert (np.linalg.norm(near, axis=1) <= np.linalg.norm(far, axis=1) + 1e-9).all(), "flattened, two points cannot be farther apart than before"
+    for i, axes in enumerate(grid.axes):
+        assert (axes.images[0].get_array() == PICTURES[i]).all() and plots.plain(WORDS[i], 24) == axes.get_title(), f"picture {i} has another's title"
+    drawn = {line.get_label(): line.get_xydata() for axes in curve.axes for line in axes.lines}
+    check("the accuracy that is drawn", drawn["accuracy on new pictures"], np.array(HISTORY["accuracy"]), 0)
+    check("the loss that is drawn", drawn["contrastive loss"][:, 1], np.array(HISTORY["loss"]), 0)
 
 
 def test_no_label_on_the_map_covers_another_or_leaves_it(tmp_path, monkeypatch):
@@ -109,8 +138,10 @@ def test_a_figure_takes_the_form_of_its_ending_and_without_one_png(tmp_path, nam
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):
-    first, second = (plots.training_curve(HISTORY, "contrastive", tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
-    assert first == second, "a figure drawn twice should be the same bytes: does it hold a date?"
+    first, second = (plots.training_curve(HISTORY, "contrastive", tmp_path / name) for name in ("a.png", "b.png"))
+    assert first.read_bytes() == second.read_bytes(), "a figure drawn twice should be the same bytes"
+    with Image.open(first) as image:
+        assert set(image.info) <= {"dpi"}, f"a date, or Matplotlib's version, would make another file of the same figure: it holds {image.info}"
 
 
 @pytest.mark.parametrize("name", ["similarity", "space", "curve", "grid of one"])

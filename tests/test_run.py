@@ -22,6 +22,7 @@ from tinyclip.errors import UserError
 from tinyclip.folder import Folder
 from tinyclip.losses import contrastive_loss
 from tinyclip.train import Measures, Report, State
+from tinyclip.world import World
 
 WEIGHTS = "model.safetensors"
 
@@ -285,6 +286,16 @@ def test_what_a_folder_lacks_is_told_and_too_little_is_refused(tmp_path, capsys)
         raises_one_sentence(UserError, action, "only 1 captioned picture", str(tmp_path))  # with two captions, but nothing to tell it from
     err = capsys.readouterr().err
     assert "1 entry left out, 2 used" in err, f"one entry is not 'entries', got {err}"
+
+
+def test_switches_reach_the_run_and_its_accuracy_is_of_validation_pictures(monkeypatch):
+    with quick():
+        planned = [running.plan(Train(world="sixteen", remat=remat)).run.remat for remat in (False, True)]
+        assert planned == [False, True], f"--remat, and its absence, should reach the run, got {planned}"
+        plan, splits, real = running.plan(Train(world="sixteen")), [], World.sample
+        monkeypatch.setattr(World, "sample", lambda world, key, n, split="train", **more: splits.append(split) or real(world, key, n, split))
+        running.Watch(plan)
+    assert splits == ["validation"], f"the accuracy while training is of pictures that training never draws, got {splits}"
 
 
 def test_runs_are_numbered_and_the_newest_found(tmp_path):

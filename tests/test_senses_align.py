@@ -130,6 +130,12 @@ def test_pictures_that_the_sense_cannot_tell_apart_share_the_target():
     alone = replace(WORLD, seen=WORLD.seen[:1])
     deaf = align(bundle(), alone, encoder(), lambda key, meaning: jnp.zeros((len(meaning), 2, 8)), (1, 2), steps=1, batch_size=16)[1]
     assert deaf[0] >= np.log(16) - 1e-5, f"16 scenes of one meaning share the target, so the loss is at least ln 16 = 2.773, got {deaf[0]:.3f}"
+    sharp = nnx.clone(bundle().model)
+    sharp.log_logit_scale[...] = jnp.log(50.0)
+    two, how = replace(WORLD, seen=WORLD.seen[WORLD.seen[:, 2] == 0][[0, -1]]), {"steps": 20, "batch_size": 16, "learning_rate": 0.05}
+    losses = {tells: align(replace(bundle(), model=sharp), two, encoder(), sense, tells, **how)[1][-1] for tells in ((2,), (1, 2))}
+    assert losses[2,] >= np.log(16) - 1e-5, f"of two colours of one shape, who tells shapes cannot tell one: at least ln 16, got {losses[2,]:.3f}"
+    assert losses[1, 2] < losses[2,] - 0.2, f"who tells colours, too, can, and comes below that, got {losses}"
 
 
 class Oracle(nnx.Module):

@@ -92,7 +92,9 @@ def test_fifty_steps_by_hand_and_by_jax_have_the_same_losses():
 def test_the_temperature_is_clamped_after_the_step():
     run = TrainConfig(steps=4, batch_size=B, warmup=0, learning_rate=3.0, clip_norm=100.0)
     params = by_hand.parameters(a_state(CONFIG).params) | {"log_logit_scale": np.float32(4.6)}
-    for start in (4.6, 0.1):
+    for start in (9.0, 4.6, 0.1, -4.0):
         params["log_logit_scale"] = np.array(start, np.float32)
         after = by_hand.train_step(params, None, 0, (IMAGES.astype(np.float32), TOKENS[:B], None), CONFIG, run)[0]["log_logit_scale"]
         assert 0 <= after <= np.float32(math.log(100)), f"log_logit_scale went from {start} to {after}: clamp it to [0, ln 100] after the update"
+        if start in (9.0, -4.0):  # a step of at most 3 cannot lead back
+            assert after == np.float32(math.log(100) if start > 0 else 0), f"from {start}, the clamp should lead to its edge, not to {after}"

@@ -1,7 +1,7 @@
 """Smell: colour is told, shape is left to chance."""
 
 import pytest
-from sense_claims import lies_within, mean_within, scores_again, table_is_whole
+from claims import lies_within, mean_within, scores_again, table_is_whole
 
 from lessons.experiments import get, rounded
 

@@ -1,7 +1,7 @@
 """Touch: shape and size are felt, colour is not, and two smooth outlines are one."""
 
 import pytest
-from sense_claims import lies_within, mean_within, scores_again, table_is_whole
+from claims import lies_within, mean_within, scores_again, table_is_whole
 
 from lessons.experiments import get, rounded
 

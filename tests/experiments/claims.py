@@ -1,4 +1,4 @@
-"""What the tests of the experiments `sound`, `touch` and `smell` share."""
+"""What the tests of the experiments share."""
 
 
 def table_is_whole(experiment):
