@@ -20,7 +20,7 @@ from trained import ARGS, fails, folder_of_pictures, folder_run, home, run, work
 
 import tinyclip
 from tinyclip import run as running
-from tinyclip.cli import Train
+from tinyclip.cli import Evaluate, Plot, Train
 from tinyclip.tokenizer import WordTokenizer
 from tinyclip.world import get_world
 
@@ -59,6 +59,21 @@ def test_help_takes_less_than_two_seconds():
     for command in ("train", "evaluate", "search", "classify", "caption", "draw", "plot", "export", "bench"):
         assert re.search(rf"\b{command}\b", result.stdout), f"--help should tell of {command}, got {result.stdout}"
     assert spent < 2, f"--help should take less than 2 seconds of one processor, took {spent:.1f}"
+
+
+def test_the_program_keeps_what_it_compiles_unless_told_not_to(tmp_path):
+    code = "from tinyclip import cli; import sys; cli.main = lambda: __import__('jax').jit(lambda x: x + 1)(1) and 0; cli.entry()"
+    for more, kept in (({"JAX_ENABLE_COMPILATION_CACHE": "false"}, False), ({}, True)):
+        result = python("-c", code, XDG_CACHE_HOME=str(tmp_path), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", **more)
+        assert result.returncode == 0, result.stderr
+        found = any((tmp_path / "tinyclip" / "compiled").glob("*"))
+        assert found == kept, f"with {more or 'nothing said'}, what was compiled should {'' if kept else 'not '}be in the user's cache"
+
+
+def test_without_a_model_it_is_shapes():
+    assert Evaluate().model == Plot().model == "shapes", "evaluate and plot should take shapes where no model is named"
+    named = works("search", "a large red circle", "-k", 1)
+    assert named == works("search", "shapes", "a large red circle", "-k", 1), f"search should take shapes where no model is named, got {named}"
 
 
 def test_letters_that_a_pipe_cannot_hold_are_escaped():

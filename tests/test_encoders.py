@@ -1,5 +1,7 @@
 """The two towers, against plain NumPy, and the ways in which a ViT or a text encoder is almost right."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,18 @@ def an_image_encoder():
 
 def a_text_encoder():
     return randomised(lambda: TextEncoder(TEXT, rngs=nnx.Rngs(0)), 2)
+
+
+def test_fresh_embeddings_have_openais_spread():
+    image = ImageEncoder(replace(IMAGE, size=64, patch=4, width=64, heads=4), rngs=nnx.Rngs(0))
+    text = TextEncoder(replace(TEXT, vocab=400, end_token=399, context=80, width=64, heads=4), rngs=nnx.Rngs(0))
+    wanted = {
+        "the image tower's position embedding": (image.position_embedding, 64**-0.5), "the class embedding": (image.class_embedding, 64**-0.5),
+        "the token embedding": (text.token_embedding, 0.02), "the text tower's position embedding": (text.position_embedding, 0.01),
+    }  # fmt: skip
+    for name, (param, std) in wanted.items():
+        found, slack = np.asarray(param[...]).std() / std, 4 / np.sqrt(2 * param[...].size)
+        assert abs(found - 1) < slack, f"{name} should begin with a spread of {std:.3g}, but has {found:.2f} times that"
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from flax import nnx
 from helpers import check, check_gradients, equals, raises_one_sentence, randomised, seeded
 
 from tinyclip.clip import CLIP, l2_normalise
+from tinyclip.compiling import on_cpu
 from tinyclip.config import RECIPES, CLIPConfig, TrainConfig
 from tinyclip.data import Batch, WorldSource
 from tinyclip.errors import UserError
@@ -38,7 +39,7 @@ def a_batch(size, rows=B):
 def gradients_of(config, batch, run):
     model = randomised(lambda: CLIP(config, rngs=nnx.Rngs(0)), 1)
     graphdef, params = nnx.split(model)
-    return jax.jit(jax.value_and_grad(lambda params: loss_of(nnx.merge(graphdef, params), batch, run)))(params)
+    return jax.jit(jax.value_and_grad(lambda params: loss_of(nnx.merge(graphdef, params), batch, run)), compiler_options=on_cpu(0))(params)
 
 
 @pytest.mark.parametrize(("loss", "pieces"), [pytest.param("contrastive", (1, 12), marks=pytest.mark.slow), ("sigmoid", (4,))], ids=str)
@@ -66,7 +67,7 @@ def gradients_in_pairs(loss, hard_negatives, devices, **run):
         batch = source.batch(step)
         return jax.value_and_grad(lambda params: loss_of(nnx.merge(graphdef, params), batch, run))(params)
 
-    return jax.jit(both, out_shardings=mesh and everywhere(mesh))(params, 0)
+    return jax.jit(both, out_shardings=mesh and everywhere(mesh), compiler_options=on_cpu(0))(params, 0)
 
 
 @pytest.mark.slow  # three programs each
@@ -178,7 +179,7 @@ def test_remat_keeps_less_for_the_way_back_and_changes_no_gradient():
     without, remat, pieces, both = (TrainConfig(batch_size=B, micro_batch=m, remat=r) for m in (0, 8) for r in (False, True))
     assert kept(remat) < kept(without) / 3, f"--remat should keep less than a third of {kept(without):,} bytes, but keeps {kept(remat):,}"
     assert kept(both) <= kept(pieces), f"of micro-batches nothing is kept: --remat should add nothing to {kept(pieces):,}, but {kept(both):,} are"
-    gradients = [jax.jit(jax.grad(partial(loss, run=run)))(params) for run in (remat, without)]
+    gradients = [jax.jit(jax.grad(partial(loss, run=run)), compiler_options=on_cpu(0))(params) for run in (remat, without)]
     check_gradients("the gradients with --remat", *gradients, 1e-5)
 
 

@@ -40,6 +40,32 @@ def test_a_pretrained_model_is_small_and_whole(name):
     assert "/home" not in text and "/root" not in text and "/tmp" not in text, f"{name}/config.json names a path of the machine it was made on"
 
 
+TABLES = {  # column of the READMEs' tables -> the scores it shows
+    "zero-shot, seen": ["zero_shot_seen"], "zero-shot, held out": ["zero_shot_held_out"],
+    "picture → text recall@1": ["image_to_text_recall_at_1"], "text → picture recall@1": ["text_to_image_recall_at_1"],
+    "binding: text / image / group": ["binding_text", "binding_image", "binding_group"], "linear probe": ["linear_probe"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["README.md", "data/README.md"])
+def test_the_tables_people_read_say_what_the_cards_say(page):
+    lines, told = (PRETRAINED.parent.parent / page).read_text().splitlines(), set()
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == "model" and cells[1:] == list(TABLES):
+            told.add("head")
+        elif (name := cells[0].split("`")[1] if cells[0].startswith("`") else "") in GOALS and "captions)" in cells[0]:
+            card = json.loads((PRETRAINED / name / "scores.json").read_text())
+            for (column, scores), cell in zip(TABLES.items(), cells[1:], strict=True):
+                want = " / ".join(f"{100 * card[score]:.1f} %" for score in scores if score in card) or "—"
+                assert cell == want, f"{page} says {cell} for {name}, {column}, but its card says {want}"
+            world = get_world(load(name).trained_on["world"])
+            captions = len(world.canonical()[0]) + len(world.canonical(held_out=True)[0])
+            assert f"({captions:,} captions)" in cells[0], f"{page}: the world of {name} has {captions:,} captions, not {cells[0]}"
+            told.add(name)
+    assert told == {"head", *GOALS}, f"{page} should have a table of {', '.join(GOALS)}, but tells of {told}"
+
+
 def test_sixteen_was_all_right_within_the_yardsticks_pairs():
     first = load("sixteen").history["all_right"]
     assert first is not None, "sixteen: not all of the 1,600 new pictures were ever right in its training"

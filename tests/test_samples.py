@@ -26,7 +26,7 @@ def test_the_samples_are_a_few_dozen_captioned_scenes():
 def test_a_model_trains_on_the_samples_and_finds_a_picture_by_its_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     out = tmp_path / "run"
-    assert main(["train", "--data", str(SAMPLES), "--size", "nano", "--steps", "60", "--out", str(out)]) == 0
+    assert main(["train", "--data", str(SAMPLES), "--size", "nano", "--steps", "60", "--devices", "1", "--out", str(out)]) == 0
     caption = read_metadata(SAMPLES)[0][0][1]
     capsys.readouterr()
     assert main(["search", str(out), caption, "-k", "1", "--out", str(tmp_path / "grid.png")]) == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from trained import compiled_once
 
+from tinyclip.compiling import on_cpu
 from tinyclip.world import get_world
 
 SENTENCES = 4000
@@ -16,12 +17,12 @@ MANY, FEW = 500, 20  # pictures at 24 and at any other resolution: every number 
 
 @cache
 def _program(name, size):
-    return jax.jit(lambda scenes: get_world(name).draw(scenes, size))
+    return jax.jit(lambda scenes: get_world(name).draw(scenes, size), compiler_options=on_cpu(0))
 
 
 @cache
 def _caption(name):
-    return jax.jit(get_world(name).caption)
+    return jax.jit(get_world(name).caption, compiler_options=on_cpu(0))
 
 
 @cache
@@ -89,6 +90,6 @@ def drawn_at_once(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(jax, "default_backend", lambda: "gpu")
             traced = jax.jit(lambda scenes: get_world(name).draw(scenes, 24)).trace(scenes)
-        return traced.lower().compile()(scenes), set(map(int, re.findall(r"\blength=(\d+)", str(traced.jaxpr))))
+        return traced.lower().compile(on_cpu(0))(scenes), set(map(int, re.findall(r"\blength=(\d+)", str(traced.jaxpr))))
 
     return draw
