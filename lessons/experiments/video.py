@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 import tinyclip
 from lessons.experiments import Condition, Experiment, Params, senses, sound
 from tinyclip.evaluate import recall_at_k
-from tinyclip.senses import SenseEncoder, embed_sense
+from tinyclip.senses import Sense, SenseEncoder, embed_sense
 from tinyclip.senses.sound import log_mel_on_device, waveform
 from tinyclip.senses.video import (
     FRAMES,
@@ -182,15 +182,21 @@ def watch(noise: float, seed: int, each: int) -> Float[np.ndarray, "B E"]:
     return np.asarray(mean_direction(frames.reshape(*films.shape[:2], -1)))
 
 
-def listen(ear: SenseEncoder, noise: float, seed: int, each: int) -> Float[np.ndarray, "B E"]:
-    """The sounds of these things."""
+@cache  # one function for each noise, and so one program
+def noisy(noise: float) -> Sense:
+    """`sound.hear` with noise of this spread on the samples."""
 
     def heard(key: Array, meaning: Array) -> Float[Array, "B n c"]:
         sound_key, noise_key = jax.random.split(key)
         waves = waveform(sound_key, meaning)
         return log_mel_on_device(waves + noise * jax.random.normal(noise_key, waves.shape)) / 3  # as `sound.hear` has it
 
-    return embed_sense(ear, heard, things(each), seed)
+    return heard
+
+
+def listen(ear: SenseEncoder, noise: float, seed: int, each: int) -> Float[np.ndarray, "B E"]:
+    """The sounds of these things."""
+    return embed_sense(ear, noisy(noise), things(each), seed)
 
 
 def together(ear: SenseEncoder, film_noise: float, sound_noise: float, seed: int, each: int = 2) -> dict[str, float]:

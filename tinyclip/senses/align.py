@@ -6,6 +6,7 @@ pictures only. It never meets a sentence; but sentences lie beside their picture
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -113,12 +114,12 @@ def descend(
 def embed_sense(encoder: nnx.Module, sense: Sense, meaning: Int[Array | np.ndarray, "B F"], seed: int = 0) -> Float[np.ndarray, "B E"]:
     """Unit vectors of fresh readings of these scenes."""
     graph, params = nnx.split(encoder)
+    return np.asarray(_embed(graph, sense, params, jax.random.key(seed), jnp.asarray(meaning)))
 
-    @jax.jit
-    def run(params: nnx.State, meaning: Int[Array, "B F"]) -> Float[Array, "B E"]:
-        return nnx.merge(graph, params)(sense(jax.random.key(seed), meaning))
 
-    return np.asarray(run(params, jnp.asarray(meaning)))
+@partial(jax.jit, static_argnums=(0, 1))
+def _embed(graph: nnx.GraphDef, sense: Sense, params: nnx.State, key: Array, meaning: Int[Array, "B F"]) -> Float[Array, "B E"]:
+    return nnx.merge(graph, params)(sense(key, meaning))
 
 
 def sentences(bundle: Bundle, world: World, template: str) -> tuple[Float[np.ndarray, "M E"], Int[np.ndarray, "M F"]]:
