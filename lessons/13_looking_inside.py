@@ -139,7 +139,7 @@ for change in experiment.CHANGES:
 print(f"  a random word would be right in {lesson.claim('any word', spread('words, colour', 'any word')[0]):.1%} of the captions\n")
 
 # %% [markdown]
-# Half a question hardly gets an answer: without a twin, colour and shape do little better than any word, and a relation is never found. The picture:
+# Half a question hardly gets an answer: without a twin, a colour is found little better than by chance, a shape in a third, a relation never. Now:
 # one scene, asked for each of its things, then with random weights; a dot on each map's largest pixel, green on the named thing and orange off it.
 
 # %%

