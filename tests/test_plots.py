@@ -32,6 +32,14 @@ FIGURES = {
 }
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn from now on, laid out and saved."""
+    drawn, save = [], plots._save
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure) or save(figure, path))
+    return drawn
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_a_png_of_a_readable_size_and_leaves_no_figure_open(tmp_path, name):
     path = tmp_path / "deep" / "figure.png"
@@ -46,26 +54,23 @@ def test_a_figure_is_a_png_of_a_readable_size_and_leaves_no_figure_open(tmp_path
     assert plt.get_fignums() == [], f"{name}: no pyplot figure may be left open, got {plt.get_fignums()}"
 
 
-def test_dollars_are_dollars(tmp_path, monkeypatch):
-    figures, priced = [], ["a $5 bill and a $20 bill", r"$\frac$ and \o/"]
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or path)
-    plots.picture_grid(list(PICTURES[:2]), priced, tmp_path, priced[1])
-    plots.similarity_matrix(RNG.uniform(0, 1, (2, 2)), PICTURES[:2], priced, tmp_path)
-    plots.space_map(POINTS[:2], POINTS[2:4], PICTURES[:2], priced, tmp_path)
+def test_dollars_are_dollars(tmp_path, figures):
+    priced = ["a $5 bill and a $20 bill", r"$\frac$ and \o/"]
+    plots.picture_grid(list(PICTURES[:2]), priced, tmp_path / "a.png", priced[1])
+    plots.similarity_matrix(RNG.uniform(0, 1, (2, 2)), PICTURES[:2], priced, tmp_path / "b.png")
+    plots.space_map(POINTS[:2], POINTS[2:4], PICTURES[:2], priced, tmp_path / "c.png")
     for figure in figures:
         figure.canvas.draw()  # what Matplotlib took for mathematics would fail here
         found = [text.get_text() for text in figure.findobj(Text)]
         assert all(any(plots.plain(each) == text for text in found) for each in priced), f"{priced} should be in the figure as they are, got {found}"
 
 
-def test_every_picture_stands_where_it_belongs(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or path)
+def test_every_picture_stands_where_it_belongs(tmp_path, figures):
     similarity = RNG.uniform(-0.2, 1, (7, 6))
-    plots.similarity_matrix(similarity, PICTURES[:7], WORDS[:6], tmp_path)
-    plots.space_map(POINTS[:9] + 5, POINTS[9:14] - 5, PICTURES, WORDS[:5], tmp_path)
-    plots.picture_grid(list(PICTURES), WORDS, tmp_path)
-    plots.training_curve(HISTORY, "contrastive", tmp_path)
+    plots.similarity_matrix(similarity, PICTURES[:7], WORDS[:6], tmp_path / "a.png")
+    plots.space_map(POINTS[:9] + 5, POINTS[9:14] - 5, PICTURES, WORDS[:5], tmp_path / "b.png")
+    plots.picture_grid(list(PICTURES), WORDS, tmp_path / "c.png")
+    plots.training_curve(HISTORY, "contrastive", tmp_path / "d.png")
     matrix, space, grid, curve = figures
 
     def thumbnails(axes):
@@ -86,10 +91,8 @@ def test_every_picture_stands_where_it_belongs(tmp_path, monkeypatch):
     check("the loss that is drawn", drawn["contrastive loss"][:, 1], np.array(HISTORY["loss"]), 0)
 
 
-def test_no_label_on_the_map_covers_another_or_leaves_it(tmp_path, monkeypatch):
-    figures, captions = [], [f"a sentence of some length about picture {i}" for i in range(40)]
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+def test_no_label_on_the_map_covers_another_or_leaves_it(tmp_path, figures):
+    captions = [f"a sentence of some length about picture {i}" for i in range(40)]
     plots.space_map(RNG.normal(size=(9, 3)), RNG.normal(size=(40, 3)), PICTURES, captions, tmp_path / "map.png")
     (figure,) = figures
     labels = [text for text in figure.findobj(Text) if text.get_text() in captions]
@@ -102,10 +105,8 @@ def test_no_label_on_the_map_covers_another_or_leaves_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("sentence", ["a very large and slightly faded red circle left of a blue star " * 2, "一只红色的猫坐在蓝色的垫子上" * 8])
-def test_long_captions_are_cut(tmp_path, monkeypatch, sentence):
-    figures, captions = [], [f"{i} {sentence}" for i in range(9)]
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+def test_long_captions_are_cut(tmp_path, figures, sentence):
+    captions = [f"{i} {sentence}" for i in range(9)]
     plots.picture_grid(list(PICTURES), captions, tmp_path / "a.png", captions[0])
     plots.similarity_matrix(RNG.uniform(0, 1, (9, 9)), PICTURES, captions, tmp_path / "b.png")
     plots.space_map(POINTS[:5], POINTS[5:14], PICTURES[:5], captions, tmp_path / "c.png")
@@ -151,9 +152,7 @@ def test_a_figure_that_cannot_be_written_is_a_user_error(tmp_path, name):
     raises_one_sentence(UserError, lambda: FIGURES[name](tmp_path / "figure.nonsense"), "could not write", "figure.nonsense")
 
 
-def test_the_sigmoid_loss_has_no_rulers(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure) or path)
+def test_the_sigmoid_loss_has_no_rulers(tmp_path, figures):
     for loss in ("contrastive", "sigmoid"):
         plots.training_curve(HISTORY, loss, tmp_path / "x.png")
     lines = [[line.get_label() for line in figure.axes[0].lines] for figure in figures]
