@@ -4,8 +4,8 @@ The first half are measures on plain arrays; the second half puts a model throug
 combinations are always reported apart. Lesson 11; CLIP paper, sections 3.1 and 3.2.
 """
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache
 from math import comb
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from .bundle import Bundle
+from .compiling import on_cpu
 from .folder import Folder
 from .world import World
 from .world.scene import Scenes
@@ -109,9 +110,14 @@ def to_unit(x: Float[np.ndarray, "*B E"]) -> Float[np.ndarray, "*B E"]:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-@partial(jax.jit, static_argnums=(0, 2))
 def _draw(world: World, scenes: Scenes, size: int) -> Float[Array, "B S S 3"]:
-    return world.draw(scenes, size)[0]
+    return _program()(world, scenes, size)
+
+
+@cache
+def _program() -> Callable[[World, Scenes, int], Float[Array, "B S S 3"]]:
+    """Drawing, compiled soon: of animals, it is most of what a first `tinyclip draw` waits for."""
+    return jax.jit(lambda world, scenes, size: world.draw(scenes, size)[0], static_argnums=(0, 2), compiler_options=on_cpu(1))
 
 
 def drawn(world: World, scenes: Scenes, size: int) -> Iterator[UInt8[np.ndarray, "b S S 3"]]:
