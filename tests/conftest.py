@@ -14,7 +14,7 @@ import jax
 gc.set_threshold(100_000, 50, 50)  # tracing makes many objects and little garbage: looking for it took 3 % of the tests' time
 jax.config.update("jax_num_cpu_devices", 8)  # pretended, for what runs on many devices; everything else stays on the first of them
 
-if "TINYCLIP_TESTS" not in os.environ:  # one folder for the session, which its workers inherit: what one has trained or compiled, all have
+if not os.environ.get("TINYCLIP_TESTS"):  # one folder for the session, which its workers inherit: what one has trained or compiled, all have
     os.environ["TINYCLIP_TESTS"] = tempfile.mkdtemp(prefix="tinyclip-tests-")
     atexit.register(shutil.rmtree, os.environ["TINYCLIP_TESTS"], ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,15 @@ def test_nothing_is_stored_in_a_form_that_runs_code(name):
         bad = {module.split(".")[0] for module in modules} & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch"}
         assert not bad, f"tinyclip/{name} imports {', '.join(bad)}: what is saved must be data, not code"
         assert not (isinstance(node, ast.keyword) and node.arg == "allow_pickle"), f"tinyclip/{name} passes allow_pickle: what is loaded must be data"
+
+
+def test_the_top_level_holds_what_the_design_says_and_nothing_else():
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True).stdout if shutil.which("git") else ""
+    if not listed:
+        pytest.skip("this is no clone: nothing says what belongs to it")
+    found = {name.split("/")[0] for name in listed.splitlines()}
+    wanted = {"pyproject.toml", "README.md", "LICENSE", "tinyclip", "lessons", "tests", "data", ".ci", ".gitignore"}
+    assert found == wanted, f"the repository's top level should hold {sorted(wanted)}, but differs in {sorted(found ^ wanted)}"
 
 
 def test_ruff_finds_nothing():
