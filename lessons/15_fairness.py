@@ -111,7 +111,7 @@ lesson.claim("width of the interval", high - low)
 #
 # **Swapped captions**: add a hard negative for each picture, its colour with another shape: "a red square" for a red circle (the cure of lesson 12).
 #
-# *odds*: other shapes called circle, red less others; *even*, *usual*: shapes right, kinds alike or as in the biased collection; *colour*: colours.
+# Columns: *odds*, others called circle, red less others; *even*, *usual*, shapes right, all kinds alike or as when biased; *colour*, colours right.
 
 # %%
 kinds, few = fairness.kinds_of(collection.meaning), fairness.groups_of(collection.meaning) == 1

@@ -35,7 +35,7 @@ lesson.predict("ViT-B/32 has pictures of 224 pixels, width 768 and 512, 12 block
 # ## The same class, other numbers
 #
 # Count what a tower of width D with an MLP of 4 D holds: four D × D matrices with biases for attention, two D × 4 D matrices with biases for the MLP,
-# two LayerNorms of 2 D. That is a block. Around them: patches and class token, or words; positions; LayerNorms (2, text 1); a matrix to E; 1 scale.
+# two LayerNorms of 2 D. That is a block. Around: patches and class token, or words; positions; 2 LayerNorms (texts: 1); a matrix to E; one scale.
 
 # %%
 def count(size: str) -> dict[str, int]:

@@ -196,6 +196,7 @@ BROKEN = {
     "tokenizer without words": (T, lambda p: rewrite(p, lambda d: d.pop("words")), ""),
     "words are a number": (T, lambda p: rewrite(p, lambda d: d.update(words=3)), ""),
     "words are numbers": (T, lambda p: rewrite(p, lambda d: d.update(words=[1, 2, 3, 4, 5])), ""),
+    "words are the tokenizer's own": (T, lambda p: rewrite(p, lambda d: d.update(words=["a", "<end>"])), ""),
     "words are a sentence": (T, lambda p: rewrite(p, lambda d: d.update(words="abcde")), ""),
     "context is a string": (T, lambda p: rewrite(p, lambda d: d.update(context="6")), ""),
     "tokenizer of another vocabulary": (T, lambda p: rewrite(p, lambda d: d["words"].append("green")), ""),

@@ -171,7 +171,7 @@ def test_what_cannot_be_a_run_is_an_error_that_names_its_option(changes, word):
     for name, bad in changes.items():  # as above
         object.__setattr__(run, name, bad)
     raises_one_sentence(UserError, lambda: check_run(run), word)
-    if word != "--hard-negatives":
+    if word != "--hard-negatives":  # which the tests' checks of types would refuse first
         raises_one_sentence(UserError, lambda: TrainConfig(**changes), word)
 
 

@@ -177,7 +177,7 @@ from tinyclip import cli
 cli.begin_quickly()
 from tinyclip import run
 run.Watch = lambda plan: os._exit(0)  # it is made as soon as the first chunk is done
-sys.exit(cli.main(["train", "--steps", "1", "--out", sys.argv[1]]) or 1)
+sys.exit(cli.main(["train", "--steps", "1", "--out", sys.argv[1]]) or 1)  # a training that comes to its end was not timed
 """
 
 

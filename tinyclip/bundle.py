@@ -218,7 +218,7 @@ def load(name: str | Path, image_size: int | None = None) -> Bundle:
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise TypeError
         tokenizer = BPE.from_json(words) if words.get("type") == "bpe" else WordTokenizer.from_json(words)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, UserError):  # a `UserError` for words that are the tokenizer's own
         raise UserError(f"{folder / TOKENIZER} is damaged: it wants a list of words, or of merges, and a context.") from None
     # A published model may have room for more tokens than its tokenizer knows.
     if tokenizer.vocab > config.text.vocab or (tokenizer.end, tokenizer.context) != (config.text.end_token, config.text.context):

@@ -36,8 +36,8 @@ def train(args: "cli.Train") -> None:
         if not (out / CONFIG).is_file():
             raise UserError(f"{out} holds no run to resume: name its folder with --out, or start one without --resume.")
         saved = read_json(out / CONFIG)
-        on = saved.get("data", saved.get("world"))
-        if saved.get("format") != "tinyclip" or not isinstance(saved.get("model"), dict) or not isinstance(on, str):
+        trained_on = saved.get("data", saved.get("world"))
+        if saved.get("format") != "tinyclip" or not isinstance(saved.get("model"), dict) or not isinstance(trained_on, str):
             raise UserError(f"{out / CONFIG} does not describe a run of tinyclip: name the run's folder with --out.")
     plan = parallel.for_all(lambda: run.plan(args, saved))
     out = out or new_folder(RUNS, name)

@@ -16,7 +16,7 @@ import jax
 OLDER_LOOPS = {"xla_cpu_use_fusion_emitters": False}
 HAVE_OLDER_LOOPS = ((0, 8), (0, 11))  # jaxlib, from and to before
 
-# Two cores had rather do one matrix product each than halves of two: 1.08x (`tinyclip bench --tricks`, "one_product_a_core"). Eigen can be told to
+# Two cores had rather do one matrix product each than halves of two: 1.1x (`tinyclip bench --tricks`, "one_product_a_core"). Eigen can be told to
 # keep a product to one thread. YNNPACK cannot, so all of them are left to Eigen, and only sums, at which it is quick, to YNNPACK; that takes half a
 # second more to compile.
 ONE_PRODUCT_A_CORE = {"xla_cpu_multi_thread_eigen": False}

@@ -172,7 +172,7 @@ class History:
 
 
 class Watch:
-    """Top-1 accuracy on new pictures (of a folder of fewer than ten: on all of its), cheap enough to measure after every chunk."""
+    """Top-1 accuracy on new pictures (on all there are, if a folder has fewer than ten), cheap enough to measure after every chunk."""
 
     def __init__(self, plan: Plan) -> None:
         if plan.world is not None:
