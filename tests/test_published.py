@@ -216,8 +216,18 @@ def test_open_clips_logit_bias_is_read(tmp_path):
     assert bundle.model.logit_bias[...] == -7.5, f"its bias is -7.5, got {bundle.model.logit_bias[...]}"
 
 
-def test_heads_are_64_wide_in_openais_names():
+def test_heads_are_64_wide_in_openais_names(tmp_path):
     assert loaded("openai").config.image.heads == 1 and loaded("openai").config.image.width == 64
+    folder = copied("openai", tmp_path)
+
+    def told(width):
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {"head_width": width}, "text_cfg": {"heads": 1}}}))
+
+    told(16)
+    assert tinyclip.load(folder).config.image.heads == 4, "unless open_clip's config says that they are 16 wide"
+    for wrong in (0, "wide", -16):
+        told(wrong)
+        raises_one_sentence(UserError, lambda: tinyclip.load(folder), "open_clip_config.json", f"{wrong!r} wide")
 
 
 # A wrong mapping cannot pass

@@ -23,6 +23,23 @@ def test_a_training_on_a_terminal_shows_everything_at_any_width(monkeypatch, wid
     assert len(longest) <= width, f"{width} columns do not hold a line of {len(longest)}, the terminal would break it: {longest!r}"
 
 
+def test_elsewhere_than_on_a_terminal_what_takes_long_says_so_every_two_seconds(monkeypatch):
+    screen, clock = io.StringIO(), iter(range(100))
+    monkeypatch.setattr(show, "errors", Console(file=screen, **show.AS_WRITTEN))
+    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))  # a second passes between one look and the next
+    assert list(show.track("abcdefg", "reading")) == list("abcdefg"), "the items should come through, in order"
+    lines = screen.getvalue().splitlines()
+    assert lines == ["reading: 2 of 7", "reading: 5 of 7"], f"want a line once more than two seconds have passed (writing takes one), got {lines}"
+
+
+def test_on_a_terminal_what_takes_long_has_a_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    screen = io.StringIO()
+    monkeypatch.setattr(show, "errors", Console(file=screen, force_terminal=True, width=80, color_system=None))
+    assert list(show.track("abc", "reading")) == list("abc"), "the items should come through, in order"
+    assert "reading" in screen.getvalue() and "3/3" in screen.getvalue(), f"want a bar with its label and 3/3, got {screen.getvalue()!r}"
+
+
 def test_what_is_said_is_shown_as_it_is(capsys):
     words = "a:smile:b [bold]c[/bold] [red"
     show.result(words)

@@ -140,6 +140,8 @@ def config_of_shapes(shapes: dict[str, Shape], prefix: str, folder: Path) -> CLI
         depth = len({name for name in shapes if re.fullmatch(rf"{re.escape(theirs)}transformer\.resblocks\.\d+\.ln_1\.weight", name)})
         heads = ((told or {}).get("text_cfg") or {}).get("heads") if part == "text" else None
         head_width = ((told or {}).get("vision_cfg") or {}).get("head_width", 64) if part == "image" else 64
+        if not isinstance(head_width, int) or head_width < 1:
+            raise UserError(f"{folder / OPEN_CLIP} has heads that are {head_width!r} wide: head_width must be a positive whole number.")
         activation = "quick_gelu" if told is None or told.get("quick_gelu") else "gelu"
         mlp = shapes[f"{theirs}transformer.resblocks.0.mlp.c_fc.weight"][0]
         return {"width": width, "depth": depth, "heads": heads or max(1, width // head_width), "mlp": mlp, "activation": activation}
