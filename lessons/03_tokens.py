@@ -59,7 +59,7 @@ except UserError as error:
 # ## Bytes: nothing is unknown
 #
 # CLIP read the captions of 400 million pictures. No list of words is long enough for those. But every text is a row of **bytes**, numbers from 0
-# to 255: "a" is one byte, "é" two, most emoji four. With a token for each byte nothing is ever unknown; the price is long sentences.
+# to 255: "a" is one byte, "é" two, an emoji four or more. With a token for each byte nothing is ever unknown; the price is long sentences.
 #
 # **Byte-pair encoding** (BPE) buys the length back. Cut the text into words, so that no token ever spans two, and spell each in bytes. `</w>` marks
 # the last byte of a word, so that the *at* of "cat" and of "atlas" differ. Then, again and again, make one new token of the two neighbours that

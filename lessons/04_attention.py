@@ -6,7 +6,7 @@
 # **Question.** How does a word learn what the other words say?
 #
 # In "a red circle left of a blue square", the circle is red and the square is blue. A model that only counts words cannot know that: each word has to
-# look at the others. *Attention* is how. It is the only place in CLIP where one word, or one piece of a picture, learns anything from another.
+# look at the others. *Attention* is how. In a transformer, nowhere else does one word, or one piece of a picture, learn anything from another.
 
 # %%
 import jax.numpy as jnp

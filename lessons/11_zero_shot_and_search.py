@@ -58,7 +58,7 @@ lesson.answer(f"{accuracy['unseen']:.1%}, against {accuracy['seen']:.1%} for see
 #
 # One sentence is an accident of wording. So write P sentences for each class, embed all, and take the mean: one vector a class, no slower to use.
 # Normalise each, average, and **normalise again**, since a mean of different unit vectors is shorter than 1. Here all wordings lie on nearly the same
-# spot, so there is little to mend; on photographs, where "crane" may be a bird or a machine, there is more (CLIP paper, section 3.1.4).
+# spot, so there is little to mend; on the photographs of ImageNet, 80 wordings gave 3.5 points more than one (CLIP paper, section 3.1.4).
 
 # %%
 templates = [text for text, _ in world.grammar.templates[:5]]

@@ -173,7 +173,7 @@ lesson.figure(figure)
 lesson.recap(
     "a map answers a question: ask for one thing rather than another",
     "score maps where the truth is known, beside a guess that does not look and a model that knows nothing",
-    "what you measure by taking it away (occlusion) you can trust; what you read off the inside you must check",
+    "what you measure by taking it away (occlusion) is so, for pictures such as it has met; what you read off the inside you must check",
 )
 lesson.try_this("let `towards = other - named`", "occlusion here falls to nearly 0: it finds the other thing. Attention stays as it was.")
 lesson.try_this("let `towards = named`, half a question", "gradient x input gains, others stay about where they were: the cost is with words.")

@@ -79,8 +79,8 @@ for name, tokens in {"in order": features, **video.without_order(features)}.item
 # ## Sound: a picture of time and pitch
 #
 # In this world each shape has a voice, and each colour a pitch. A sound is a row of samples. Cut it into short frames that overlap, fade each in and
-# out, and ask of each how strong every frequency is (the Fourier sum); add up the frequencies in bands as wide as the ear's (**mel**), and take the
-# logarithm, as the ear does with loudness. That is a **log-mel spectrogram**, and each of its frames is a token.
+# out, and ask of each how strong every frequency is (the Fourier sum); add up the frequencies in bands spaced as listeners space pitch (**mel**), and
+# take the logarithm: the ear, too, hears ratios of strength. That is a **log-mel spectrogram**, and each of its frames is a token.
 #
 # The ear is trained against *pictures only*: its vector of a scene must find the vector of that scene's picture, by contrastive loss, the tower of
 # pictures frozen. It never meets a sentence. But sentences already lie beside their pictures.

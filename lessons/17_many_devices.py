@@ -83,7 +83,7 @@ lesson.show(parallel.sharded_contrastive_loss)
 # ## Break it: forget to gather
 #
 # Each device for itself, and then the mean: that runs without an error. So does a subtler slip: gather, but let no gradient through (in some
-# frameworks, gathering has none). An embedding is a question on its own device and an answer on all others; what it learns as an answer is then lost.
+# frameworks, gathering has none). An embedding is a question on its own device and an answer on all; what it learns as an answer is then lost.
 
 # %%
 lesson.predict(f"each of {n} devices compares only its own {b} pairs. Is the mean of their losses lower or higher than the true loss? By how much?")

@@ -61,7 +61,7 @@ lesson.show(config.CLIPConfig, clip.CLIP, clip.blueprint)
 # %% [markdown]
 # ## Their names, their layouts
 #
-# PyTorch writes a linear layer as y = W x, so its weights are (out, in); ours are (in, out): turn them. OpenAI keeps query, key and value in one
+# PyTorch keeps a linear layer's weights as (out, in), ours are (in, out): turn them. OpenAI keeps query, key and value in one
 # tensor of 3 D rows: cut it. And patches are made by a *convolution* with stride P there: a filter of (3, P, P) numbers, slid over the picture
 # in steps of P. A patch meets the filter once, so each output is one dot product: a linear layer, if its numbers are laid out as our patches are,
 # (y, x, channel). First as the convolution says it, one position at a time, then as the library does.
@@ -133,7 +133,7 @@ slips = {
 for name, (share, off) in slips.items():
     lesson.claim(f"{name}: accuracy", share), lesson.claim(f"{name}: off by", off)
     print(f"  {name:<32} {share:>4.0%} right, embeddings off by up to {off:.2g}")
-print("  the last two are the treacherous ones: all looks well. OpenAI's weights want QuickGELU, open_clip's own GELU: no tensor says which.")
+print("  the last two are the treacherous ones: all looks well. OpenAI's weights want QuickGELU, most of open_clip's GELU: no tensor says which.")
 lesson.show(transformer.quick_gelu, transformer.gelu)
 
 # %% [markdown]

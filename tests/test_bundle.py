@@ -271,7 +271,9 @@ def test_a_pretrained_model_is_found_by_its_name(saved, tmp_path, monkeypatch):
 def test_our_own_model_too_is_read_for_pictures_of_another_side(saved, one):
     size, patch = one.config.image.size, one.config.image.patch
     larger = bundle.load(saved, image_size=size + patch)
-    assert larger.config.image.size == size + patch and larger.embed_images([Image.new("RGB", (31, 29), "red")]).shape == (1, one.config.embed)
+    side = larger.config.image.size
+    assert side == size + patch, f"image_size={size + patch} was asked for, but the model reads pictures of {side}"
+    assert larger.embed_images([Image.new("RGB", (31, 29), "red")]).shape == (1, one.config.embed)
     before, after = bundle.flat(nnx.state(one.model, nnx.Param)), bundle.flat(nnx.state(larger.model, nnx.Param))
     changed = [name for name in before if before[name].shape != after[name].shape or not np.array_equal(before[name], after[name])]
     assert changed == ["image.position_embedding"], f"only the positions of the patches should change, but these did: {changed}"

@@ -54,7 +54,7 @@ class Train:
     dtype: Annotated[Literal["float32", "bfloat16"] | None, default("float32", "float32|bfloat16")] = None
     """What the towers compute in; weights and similarities stay float32."""
     loss: Annotated[Literal["contrastive", "sigmoid"] | None, default("contrastive", "contrastive|sigmoid")] = None
-    """Softmax over the batch, as CLIP, or a sigmoid for each pair, as SigLIP, in twice the steps at half the rate."""
+    """Softmax over the batch, as CLIP, or a sigmoid for each pair, as SigLIP; this takes twice the steps at half the rate."""
     shared_positives: Annotated[bool | None, default("True", "True|False")] = None
     """Whether a caption that is true of several pictures in the batch counts as a positive of each."""
     hard_negatives: Annotated[Literal["none", "captions", "scenes"] | None, default(RECIPE, "none|captions|scenes")] = None

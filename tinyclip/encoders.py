@@ -22,7 +22,7 @@ Intermediates = dict[str, Array]
 def patchify(images: Float[Array, "B S S 3"], patch: int) -> Float[Array, "B n p"]:
     """Cut pictures into non-overlapping squares, row by row: (B, (S/P)², P·P·3), each square flattened as (y, x, channel). Lesson 06.
 
-    A linear layer on these is the same as a convolution with kernel and stride P (ViT, Dosovitskiy et al. 2021, section 3.1).
+    As in ViT (Dosovitskiy et al. 2021, section 3.1). A linear layer on these is the same as a convolution with kernel and stride P.
     """
     B, S, _, C = images.shape
     grid = S // patch

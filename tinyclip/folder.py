@@ -31,7 +31,7 @@ Progress = Callable[[Iterable, str], Iterable]
 
 
 def fit(image: Image.Image, size: int) -> UInt8[np.ndarray, "S S 3"]:
-    """Shortest side to `size` with Pillow's bicubic filter on bytes, as OpenAI does, then the centre square."""
+    """Shortest side to `size` with Pillow's bicubic filter on bytes, as OpenAI does, then the centre square, as Hugging Face cuts it."""
     image = image.convert("RGB")
     width, height = (size * side // min(image.size) for side in image.size)
     if image.size != (width, height):

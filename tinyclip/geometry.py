@@ -15,7 +15,7 @@ def close_gap(
     """Both sets moved towards each other along the line that joins their means, each by half of `share`, and back to length 1. Lesson 14.
 
     A share of 0 changes nothing, 1 puts the two means in one place (until the lengths are mended), more makes them pass each other, and less
-    than 0 widens the gap (Liang et al. 2022, section 5).
+    than 0 widens the gap (Liang et al. 2022, section 4.2; widened in 5.2).
     """
     step = share / 2 * (texts.mean(0) - images.mean(0))  # (E,)
     return to_unit(images + step), to_unit(texts - step)

@@ -65,7 +65,7 @@ def decays(path: tuple, leaf: Array) -> bool:
 
 
 def make_optimizer(run: TrainConfig) -> optax.GradientTransformation:
-    """AdamW as CLIP used it for its ViTs: beta (0.9, 0.98), eps 1e-6, warm-up, cosine to zero; and gradients cut to a global norm. Lesson 10."""
+    """AdamW as CLIP used it for its ViTs: beta (0.9, 0.98), eps 1e-6, warm-up, cosine to zero. Ours besides: gradients cut to a norm. Lesson 10."""
     rate = optax.warmup_cosine_decay_schedule(0.0, run.learning_rate, min(run.warmup, run.steps // 2), run.steps)
     # eps 1e-8 would turn rounding noise in gradients that are truly 0 (those of the key biases) into steps of full size.
     adam = optax.chain(optax.clip_by_global_norm(run.clip_norm), optax.scale_by_adam(0.9, 0.98, 1e-6))

@@ -19,9 +19,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def quick_gelu(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """x · sigmoid(1.702 x), OpenAI's approximation of GELU; up to 0.02 away from it, so weights trained with one need that one.
-
-    Lessons 04 and 18.
+    """x · sigmoid(1.702 x), the approximation of GELU that OpenAI's CLIP uses (Hendrycks & Gimpel 2016); up to 0.02 away from it, so weights
+    trained with one need that one. Lessons 04 and 18.
     """
     return x * jax.nn.sigmoid(1.702 * x)
 
@@ -131,8 +130,8 @@ class MLP(nnx.Module):
 class Block(nnx.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)). Lesson 04.
 
-    `depth` is the whole tower's: the layers that write into the residual stream start smaller the more of them there are (OpenAI's
-    initialisation: width^-½ (2 depth)^-½).
+    `depth` is the whole tower's: the layers that write into the residual stream start smaller the more of them there are: width^-½ (2 depth)^-½,
+    OpenAI's initialisation of its text tower, here of both.
     """
 
     def __init__(self, width: int, heads: int, hidden: int, depth: int, *, activation: str, eps: float, rngs: nnx.Rngs) -> None:

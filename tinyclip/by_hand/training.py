@@ -83,7 +83,7 @@ def learning_rate(step: int, run: TrainConfig) -> float:
 def adamw(
     params: Parameters, gradient: Parameters, moments: dict[str, Parameters] | None, step: int, run: TrainConfig
 ) -> tuple[Parameters, dict[str, Parameters]]:
-    """One step of AdamW, with beta (0.9, 0.98) and eps 1e-6 as in CLIP; returns the new parameters and moments (None before the first step).
+    """One step of AdamW, with beta (0.9, 0.98) and eps 1e-6 as for CLIP's ViTs; returns the new parameters and moments (None before the first step).
 
     The gradient is first cut to `run.clip_norm`. `step` counts from 0, and t is step + 1.
     mean and square are running averages of g and g². Both start at 0 and are too small by the factor 1 - betaᵗ at first: dividing it out

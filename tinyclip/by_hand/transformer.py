@@ -103,7 +103,7 @@ def block(
 
 def block_backward(dy: Float[Array, "B T D"], saved: Saved) -> tuple[Float[Array, "B T D"], Parameters]:
     """A sum hands its gradient to both of its terms. So dy reaches x unchanged along the residual, past all layers, and each branch adds its own:
-    this is why deep towers learn at all.
+    this is much of why deep towers learn.
     """
     dtokens, dmlp = mlp_backward(dy, saved["mlp"])
     dx, dnorm_2 = layer_norm_backward(dtokens, saved["norm_2"])

@@ -27,9 +27,9 @@ TELLS = (1, 2)  # of a meaning of the world `single`: colour and shape
 PITCHES = 220 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12]) / 12)  # Hz, a major scale from A3: one note a colour
 VOICES = {  # shape -> attack and decay in seconds, beats a second, and how loud each harmonic is
     "circle": (0.01, 9.0, 0, (1, 0, 0, 0, 0, 0, 0, 0)),  # a pure tone
-    "square": (0.01, 9.0, 0, (1, 0, 1 / 3, 0, 1 / 5, 0, 1 / 7, 0)),  # a square wave
-    "triangle": (0.01, 9.0, 0, (1, 0, 1 / 9, 0, 1 / 25, 0, 1 / 49, 0)),  # a triangle wave
-    "star": (0.01, 9.0, 0, (1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 7, 1 / 8)),  # a sawtooth
+    "square": (0.01, 9.0, 0, (1, 0, 1 / 3, 0, 1 / 5, 0, 1 / 7, 0)),  # the harmonics of a square wave
+    "triangle": (0.01, 9.0, 0, (1, 0, 1 / 9, 0, 1 / 25, 0, 1 / 49, 0)),  # of a triangle wave
+    "star": (0.01, 9.0, 0, (1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 7, 1 / 8)),  # of a sawtooth
     "heart": (0.02, 9.0, 4, (1, 1 / 2, 1 / 4, 0, 0, 0, 0, 0)),  # it beats
     "cross": (0.01, 9.0, 0, (1, 1, 0, 1, 0, 0, 0, 1)),  # an organ: nothing but octaves
     "ring": (0.005, 0.12, 0, (0.4, 0.1, 0.7, 0.1, 1, 0.1, 0.7, 0.1)),  # a bell, which dies away

@@ -18,7 +18,7 @@ def causal_mask_without_itself(T):
     return jnp.tril(jnp.ones((T, T), bool), -1)
 
 
-@wrong("4.1", "is True where looking is forbidden, as in PyTorch's attention? Here True means: may look")
+@wrong("4.1", "is True where looking is forbidden, as in PyTorch's nn.MultiheadAttention? Here True means: may look")
 def causal_mask_forbids(T):
     return jnp.triu(jnp.ones((T, T), bool), 1)
 

@@ -282,7 +282,7 @@ def adamw_with_eps_inside(params, gradient, moments, step, run):
     return tree_of(moved), {"mean": tree_of(list(means.items())), "square": tree_of(list(squares.items()))}
 
 
-@wrong("10.3", "is eps 1e-8, as most libraries have it? CLIP takes 1e-6")
+@wrong("10.3", "is eps 1e-8, as most libraries have it? CLIP takes 1e-6 for its ViTs")
 def adamw_with_the_usual_eps(params, gradient, moments, step, run):
     gradients = dict(named_leaves(clip_by_global_norm(gradient, run.clip_norm)))
     means, squares = ({} if moments is None else dict(named_leaves(moments[name])) for name in ("mean", "square"))
@@ -298,7 +298,7 @@ def adamw_with_the_usual_eps(params, gradient, moments, step, run):
     return tree_of(moved), {"mean": tree_of(list(means.items())), "square": tree_of(list(squares.items()))}
 
 
-@wrong("10.3", "is beta 2 0.999, as most libraries have it? CLIP takes 0.98")
+@wrong("10.3", "is beta 2 0.999, as most libraries have it? CLIP takes 0.98 for its ViTs")
 def adamw_with_the_usual_beta(params, gradient, moments, step, run):
     gradients = dict(named_leaves(clip_by_global_norm(gradient, run.clip_norm)))
     means, squares = ({} if moments is None else dict(named_leaves(moments[name])) for name in ("mean", "square"))

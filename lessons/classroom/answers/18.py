@@ -56,7 +56,7 @@ def resize_positions_class_token_last(positions, grid):
     return jnp.concatenate([patches.reshape(grid * grid, -1), positions[:1]])
 
 
-@wrong("18.2", "is it resized linearly? open_clip takes a bicubic curve, which the published figures rest on")
+@wrong("18.2", "is it resized linearly? open_clip takes a bicubic curve, and so do we")
 def resize_positions_linearly(positions, grid):
     old = round((len(positions) - 1) ** 0.5)
     patches = jax.image.resize(positions[1:].reshape(old, old, -1), (grid, grid, positions.shape[1]), "linear")
