@@ -4,6 +4,7 @@
 """
 
 import ast
+import asyncio
 import contextlib
 import inspect
 import math
@@ -13,6 +14,7 @@ import runpy
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -672,20 +674,32 @@ def lessons_named(text):
     return {n for found in re.findall(r"[Ll]essons? ((?:\d\d(?:, | and )?)+)", text) for n in re.findall(r"\d\d", found)}
 
 
-@pytest.mark.lessons
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_lesson_runs_as_a_notebook(number, tmp_path, monkeypatch):
+def as_notebook(number, folder):
+    """The outputs of a lesson's code cells, run by Jupyter."""
     import jupytext
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("TINYCLIP_FAST", "1")
-    monkeypatch.setenv("TINYCLIP_FIGURES", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", importing(kit.ROOT)["PYTHONPATH"])
-    for name, value in (COMPILED_ONCE | {"JAX_NUM_CPU_DEVICES": str(jax.device_count())}).items():  # it finds what `ran` has compiled
-        monkeypatch.setenv(name, value)
+    found = {**COMPILED_ONCE, "JAX_NUM_CPU_DEVICES": str(jax.device_count())}  # what `ran` has compiled
+    environment = os.environ | importing(kit.ROOT) | found | {"TINYCLIP_FAST": "1", "TINYCLIP_FIGURES": str(folder)}
     notebook = jupytext.read(ENTRIES[number].path)
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    asyncio.run(client.async_execute(env=environment))  # `execute` leaves its thread's event loop open
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+@pytest.fixture(scope="module")
+def notebooks(request, tmp_path_factory):
+    """Those that tests ask for, two at once: each is a program of its own, and for half of its time keeps one core busy at most."""
+    asked = [item.callspec.params["number"] for item in request.session.items if "notebooks" in item.fixturenames]
+    with ThreadPoolExecutor(2) as beside:
+        yield {number: beside.submit(as_notebook, number, tmp_path_factory.mktemp(f"notebook-{number}")) for number in asked}
+        beside.shutdown(cancel_futures=True)
+
+
+@pytest.mark.lessons
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_lesson_runs_as_a_notebook(number, notebooks):
+    outputs = notebooks[number].result()
     assert any("image/png" in output.get("data", {}) for output in outputs), f"the notebook of lesson {number} shows no figure"
 
 
