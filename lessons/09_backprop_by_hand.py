@@ -175,6 +175,6 @@ lesson.recap(
     "what cannot change the loss (a shift before LayerNorm, a key bias) has a gradient of 0",
     "a wrong gradient often still trains: check it against a nudge, never against a falling loss",
 )
-lesson.try_this("in tinyclip/by_hand/transformer.py, drop `+ dx_value`", "the difference in dx of attention jumps to about 3. Put it back.")
+lesson.try_this("in tinyclip/by_hand/transformer.py, drop `+ dx_value`; run this file itself", "dx of attention is off by about 3. Put it back.")
 lesson.try_this("give `by_nudging` h=1e-13", "little agrees to better than a thousandth: so small a change of the loss drowns in rounding.")
 lesson.end()

@@ -61,10 +61,10 @@ lesson.show(config.CLIPConfig, clip.CLIP, clip.blueprint)
 # %% [markdown]
 # ## Their names, their layouts
 #
-# PyTorch keeps a linear layer's weights as (out, in), ours are (in, out): turn them. OpenAI keeps query, key and value in one
-# tensor of 3 D rows: cut it. And patches are made by a *convolution* with stride P there: a filter of (3, P, P) numbers, slid over the picture
-# in steps of P. A patch meets the filter once, so each output is one dot product: a linear layer, if its numbers are laid out as our patches are,
-# (y, x, channel). First as the convolution says it, one position at a time, then as the library does.
+# PyTorch keeps a linear layer's weights as (out, in), ours are (in, out): turn them. OpenAI keeps query, key and value in one tensor of 3 D rows
+# (Hugging Face, below, in three): cut it. And patches are made by a *convolution* with stride P there: a filter of (3, P, P) numbers, slid over the
+# picture in steps of P. A patch meets the filter once, so each output is one dot product: a linear layer, if its numbers are laid out as our patches
+# are, (y, x, channel). First as the convolution says it, one position at a time, then as the library does.
 
 # %%
 lent = tinyclip.load("sixteen")  # our smallest model stands in for the large one
@@ -101,7 +101,7 @@ lesson.compare("embeddings, written and read again", again.embed_images(pictures
 lesson.show(tinyclip.load, published.read, published.hugging_face_files, bundles.save_for_hugging_face)
 
 # %% [markdown]
-# ## Break it: leave one out
+# ## Break it: one slip
 #
 # A slip in names or transposes need not be noticed: D × D matrices fit either way round, and the model runs. (GELU is what lesson 04's
 # QuickGELU imitates; open_clip trains its own CLIPs.) One slip at a time: how many pictures find their caption, and how far off are embeddings?
@@ -115,9 +115,8 @@ def slip(changes: dict[str, np.ndarray], **other: str) -> tuple[float, float]:
     filled = [(path, leaf.replace(jnp.asarray((ours | changes)[dotted(path)]))) for path, leaf in nnx.to_flat_state(shapes)]
     model = nnx.merge(structure, nnx.from_flat_state(filled))
     run = jax.jit(lambda images, tokens: model(images, tokens)[:2])
-    found, classes = run(images, lent.tokenizer(captions))
-    off = float(np.abs(np.asarray(found) - lent.embed_images(pictures)).max())
-    return evaluate.zero_shot_accuracy(np.asarray(found), np.asarray(classes), true), off
+    found, classes = map(np.asarray, run(images, lent.tokenizer(captions)))
+    return evaluate.zero_shot_accuracy(found, classes, true), float(np.abs(found - lent.embed_images(pictures)).max())
 
 
 squares = [name for name in ours if "attention" in name and "kernel" in name]
@@ -139,9 +138,10 @@ lesson.show(transformer.quick_gelu, transformer.gelu)
 # %% [markdown]
 # ## The file itself, if you have it
 #
-# With OpenAI's ViT-B/32 (600 MB; the library's README has the command) as `clip-vit-base-patch32` in this folder, or its place in `CLIP_FOLDER`, the
-# lesson goes on with it. What carries over from the toy? The loss, the temperature, the floor under the loss, the ways to measure: they belong to the
-# method, not to its size.
+# With OpenAI's ViT-B/32 (600 MB: huggingface.co/openai/clip-vit-base-patch32, revision refs/pr/15) as `clip-vit-base-patch32` in this folder, or its
+# place in `CLIP_FOLDER`, the lesson goes on with it. It reads 224 pixels. To read 336, only the positions of its patches must change: a square grid
+# of rows, resized as a picture is (bicubic); the class token's row is about no place, and stays. What carries over from the toy? The loss, the
+# temperature, the floor under the loss, the ways to measure: they belong to the method, not to its size.
 
 # %%
 place = Path(os.environ.get("CLIP_FOLDER", "clip-vit-base-patch32"))

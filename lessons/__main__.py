@@ -152,7 +152,7 @@ def main(words: list[str]) -> int:
             return run_all(options) if given.lesson == "all" else run_one(find(given.lesson), options, console)
         case "show":
             for kind, text, _ in cells(find(given.lesson)):
-                console.print(Markdown(text) if kind == "markdown" else Syntax(text, "python", background_color="default"))
+                console.print(Markdown(text) if kind == "markdown" else Syntax(text, "python", background_color="default", word_wrap=True))
                 console.print()
         case "check" | "hint" | "watch":
             learner.only_in_a_handout(given.command)

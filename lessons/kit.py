@@ -4,6 +4,7 @@ A lesson is a script of cells (`# %%`), runs as a script, cell by cell in an edi
 Where `__file__` and the command line are a notebook's, flags come from the environment: TINYCLIP_FAST=1 is --fast.
 """
 
+import contextlib
 import inspect
 import os
 import sys
@@ -43,7 +44,20 @@ def target(name: str) -> Any:
 def place(thing: Any) -> str:
     """Where a function or class stands, as `tinyclip/losses.py:33`; computed, so that it is never out of date."""
     thing = inspect.unwrap(thing.func if hasattr(thing, "func") else thing)
-    return f"{Path(inspect.getsourcefile(thing)).resolve().relative_to(PACKAGE.parent).as_posix()}:{inspect.getsourcelines(thing)[1]}"
+    file, line = Path(inspect.getsourcefile(thing)).resolve().relative_to(PACKAGE.parent), inspect.getsourcelines(thing)[1]
+    if PACKAGE.parent != ROOT:  # the library was lent to a hand-out, which has the same function at another line
+        line = line_of(ROOT / file, thing.__qualname__) or line
+    return f"{file.as_posix()}:{line}"
+
+
+def line_of(file: Path, name: str) -> int | None:
+    """Where a function, a class or a method (`Class.method`) begins in a file; None if it is not there."""
+    with contextlib.suppress(OSError, SyntaxError, ValueError, IndexError):
+        node = manifest.syntax(file.read_text(encoding="utf-8"))
+        for part in name.split("."):
+            node = [inner for inner in node.body if getattr(inner, "name", None) == part][-1]
+        return min(first.lineno for first in (node, *node.decorator_list))
+    return None
 
 
 def shown(path: Path) -> Path:

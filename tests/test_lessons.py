@@ -27,6 +27,8 @@ from trained import COMPILED_ONCE, compiled_once
 import tinyclip
 from lessons import kit
 from lessons.__main__ import cells, main
+from tinyclip import clip, losses, transformer
+from tinyclip.world import splits
 
 PACKAGE = Path(tinyclip.__file__).parent
 COURSE = kit.course()
@@ -755,6 +757,15 @@ def test_cells_are_all_of_a_lesson():
     for entry in COURSE:
         kinds = [kind for kind, _, _ in cells(entry)]
         assert kinds[0] == "markdown" and "code" in kinds, f"lesson {entry.number} should begin with prose"
+
+
+def test_what_a_lesson_shows_is_found_in_another_copy_of_its_file_too():
+    """As in a hand-out, where it stands at another line than in the library that was lent."""
+    for thing in (losses.contrastive_loss, transformer.Attention, transformer.Attention.of_rows, clip.CLIP.dtype.fget, splits.pair_swaps):
+        source = inspect.unwrap(thing)
+        file, line = Path(inspect.getsourcefile(source)), inspect.getsourcelines(source)[1]
+        assert kit.line_of(file, source.__qualname__) == line, f"{source.__qualname__} begins at line {line} of {file.name}"
+    assert kit.line_of(PACKAGE / "losses.py", "Nothing.at_all") is None and kit.line_of(PACKAGE / "none.py", "x") is None
 
 
 def test_the_front_door_lists_the_course(capsys):

@@ -28,6 +28,7 @@ def recall_at_k(similarity: Similarity, relevant: Bool[np.ndarray, "Q G"], k: in
 
     Several things may be relevant to one query. Ties (within `ROUNDING`) count as what random order among them would give on average: a
     collapsed model, for which all is equally near, gets chance, not 100 %, and so does one whose embeddings are no numbers.
+    Raises `ValueError` if nothing is relevant to a query.
     """
     similarity = np.nan_to_num(similarity, nan=-1e30)  # NaN is farther than anything
     if not relevant.any(axis=1).all():
@@ -63,7 +64,8 @@ def prompt_ensemble(embeddings: Float[np.ndarray, "P C E"]) -> Float[np.ndarray,
 def binding_scores(similarity: Float[np.ndarray, "n 2 2"]) -> dict[str, float]:
     """Winoground's three scores (Thrush et al. 2022) from `similarity[:, picture, caption]` of two pictures and their swapped captions.
 
-    Text: each picture prefers its caption. Image: each caption prefers its picture. Group: both. Chance is 1/4, 1/4, 1/6. Lesson 12.
+    `binding_text`: each picture prefers its caption. `binding_image`: each caption prefers its picture. `binding_group`: both. A tie is not right.
+    Chance is 1/4, 1/4, 1/6. Lesson 12.
     """
     (a, b), (c, d) = similarity[:, 0].T, similarity[:, 1].T  # a: picture 0 with caption 0, b: picture 0 with caption 1, ...
     text, image = (a > b) & (d > c), (a > c) & (d > b)
@@ -79,7 +81,7 @@ def linear_probe(
 ) -> float:
     """Accuracy of the best linear reading of a label from frozen embeddings, by ridge regression to one-hot targets in closed form. Lesson 11.
 
-    `ridge` is per example: it is multiplied by their number.
+    With a column of ones for the bias. `ridge` is per example: it is multiplied by their number.
     """
     x = np.concatenate([train, np.ones((len(train), 1))], axis=1).astype(np.float64)
     y = np.eye(labels.max() + 1)[labels]

@@ -149,7 +149,7 @@ def _grid(tokens: Float[Array, "B N"]) -> Patches:
 def relevance_step(
     relevance: Float[Array, "B N N"], attention: Float[Array, "B H N N"], gradient: Float[Array, "B H N N"]
 ) -> Float[Array, "B N N"]:
-    """One block's step: R + A·R, where A is the attention times its gradient, negatives cut to 0, the mean over the heads.
+    """One block's step: R + M R, a matrix product, where M is the attention times its gradient, negatives cut to 0, the mean over the heads.
 
     `[i, j]` is how much token j has contributed to token i so far; before the first block every token is only itself, R = identity.
     Chefer et al. 2021, equations 5 and 6. Lesson 13.

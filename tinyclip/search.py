@@ -14,7 +14,8 @@ BLOCK = 65_536  # rows scored at once: memory for the scores stays small, howeve
 def nearest(query: Float[np.ndarray, "E"], gallery: Float[np.ndarray, "G E"], k: int) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k"]]:
     """The k rows of the gallery with the largest dot product, best first, and these products; exact, ties by lower index. Lessons 00 and 11.
 
-    k larger than the gallery gives the whole gallery. It is scored a block of rows at a time: memory stays small, however large it is.
+    k larger than the gallery gives the whole gallery. It is scored `BLOCK` rows at a time, of which only the best are kept: memory stays small,
+    however large it is.
     """
     rows, scores, worst = np.zeros(0, np.int64), np.zeros(0, np.float32), -np.inf
     for start in range(0, len(gallery), BLOCK):

@@ -70,7 +70,12 @@ class Standing:
 def standing(exercise: Exercise) -> Standing:
     """What was last said of the function as it stands now."""
     text = text_of(ROOT / exercise.file)
-    now, line = digest(exercise, text), 1
+    now, line, sentence = digest(exercise, text), 1, ""
+    if not now:
+        try:
+            splice.parse(text or "", exercise.file)
+        except splice.UnusableError as error:
+            sentence = str(error)
     if now:
         function, _ = splice.locate(syntax(text), exercise.name)
         line = function.lineno
@@ -79,7 +84,7 @@ def standing(exercise: Exercise) -> Standing:
     noted = progress.read("exercises").get(exercise.id, {})
     if now and noted.get("digest") == now:
         return Standing(exercise, noted["state"], noted["sentence"], now, line)
-    return Standing(exercise, CHANGED, "", now, line)
+    return Standing(exercise, CHANGED, sentence, now, line)
 
 
 @contextlib.contextmanager
@@ -129,8 +134,10 @@ def following(console: Console, stands: list[Standing] | None = None) -> None:
     stands = [standing(exercise) for exercise in exercises()] if stands is None else stands
     left = [stand for stand in stands if stand.state != PASSED]
     if left:
-        exercise = left[0].exercise
-        said = f"next: {exercise.id} {exercise.title}: write {exercise.name} at {left[0].where}   (stuck? python -m lessons hint {exercise.id})"
+        exercise, (first, *_) = left[0].exercise, left
+        said = f"next: {exercise.id} {exercise.title}: write {exercise.name} at {first.where}   (stuck? python -m lessons hint {exercise.id})"
+        if first.state == CHANGED:  # or its file is no Python, of which only that is known
+            said = f"next: {first.sentence}" if first.sentence else f"next: {exercise.id} {exercise.title}: python -m lessons check {exercise.id}"
         console.print(Text(said), soft_wrap=True)
     elif stands:
         console.print("All exercises are done.")
@@ -157,7 +164,7 @@ def reference(console: Console, exercise: Exercise) -> None:
         function, _ = splice.locate(syntax(text), exercise.name)
         console.print(f"{MARGIN}The library's version, {exercise.file}:{function.lineno} before it was made blank:")
         body = "\n".join(splice.body_lines(text, exercise.name))
-        console.print(Syntax(body, "python", background_color="default", start_line=function.lineno))
+        console.print(Syntax(body, "python", background_color="default", start_line=function.lineno, word_wrap=True))
     used = progress.read("hints").get(exercise.id, 0)
     for number, hint in enumerate(exercise.hints[used:], used + 1):
         console.print(Text(f"{MARGIN}hint {number}, not used: {hint}", "dim"), soft_wrap=True)

@@ -4,6 +4,7 @@ import ast
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,12 +129,23 @@ def test_a_learners_way_through_it(handout, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "Yours: 1.1 l2_normalise, 1.2 alignment, 7.1 cross_entropy." in run.stdout
     assert "7.2 contrastive_loss" in run.stdout.split("The library's: ")[1]
+    read = re.findall(r"read: (\S+):(\d+)  (\S+)", run.stdout)
+    assert len(read) > 1, f"lesson 1 should name functions to read: {run.stdout}"
+    for file, line, name in read:
+        there = (folder / file).read_text().splitlines()[int(line) - 1 :][:3]
+        assert any(f" {name.split('.')[-1]}" in text for text in there), f"{name} should begin at line {line} of the hand-out's {file}, not {there}"
     script = inside(folder, "lessons.01_similarity", "--fast")
     assert script.returncode == 0, "lesson 1 needs nothing but what was written"
     script = inside(folder, "lessons.07_contrastive_loss", "--fast")
     assert script.returncode == 1 and "needs what is not written yet: exercise" in script.stderr and "Traceback" not in script.stderr
     table = inside(folder, "lessons").stdout
     assert "3 of" in table and "✗ 7.2" in table
+    write_answers(folder, {"0.1": "library"})
+    assert ": python -m lessons check 0.1" in inside(folder, "lessons").stdout, "what was written, but not checked, is to be checked next"
+    words = folder / "tinyclip/tokenizer.py"
+    words.write_text(words.read_text() + "\ndef (\n")
+    last = len(words.read_text().splitlines())
+    assert f"next: tinyclip/tokenizer.py:{last} is not Python yet" in inside(folder, "lessons").stdout, "a file that is no Python is to be mended"
 
 
 def test_an_unforeseen_mistake_gets_numbers_and_no_name(handout, tmp_path):

@@ -25,7 +25,10 @@ def linear(params: Parameters, x: Float[Array, "*B i"]) -> tuple[Float[Array, "*
 
 
 def linear_backward(dy: Float[Array, "*B o"], saved: Saved) -> tuple[Float[Array, "*B i"], Parameters]:
-    """The change of y is δx W + x δW + δb. Hence dx = dy Wᵀ, dW = xᵀ dy and db = Σ dy, both summed over all tokens of all sentences."""
+    """The change of y is δx W + x δW + δb. Hence dx = dy Wᵀ, dW = xᵀ dy and db = Σ dy, both summed over all tokens of all sentences.
+
+    x may have any number of axes before the last. `saved` holds x and params; the gradient has the keys of params, so no "bias" where there is none.
+    """
     x, params = saved["x"], saved["params"]
     dx = dy @ params["kernel"].T
     dy_flat, x_flat = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])  # (B·T, o), (B·T, i)

@@ -62,7 +62,10 @@ def tree_of(leaves: list[tuple[tuple, Any]]) -> Parameters:
 
 
 def clip_by_global_norm(gradient: Parameters, most: float) -> Parameters:
-    """All numbers of all leaves as one long vector: cut to length `most` if it is longer, its direction kept."""
+    """All numbers of all leaves as one long vector: cut to length `most` if it is longer, its direction kept.
+
+    Zeros stay zeros, float32 stays float32, and the arrays given stay as they are.
+    """
     norm = math.sqrt(sum(float((leaf * leaf).sum()) for _, leaf in named_leaves(gradient)))
     return tree_of([(path, leaf * leaf.dtype.type(min(1.0, most / max(norm, 1e-30)))) for path, leaf in named_leaves(gradient)])
 
@@ -73,7 +76,7 @@ def decays(path: tuple, leaf: Array) -> bool:
 
 
 def learning_rate(step: int, run: TrainConfig) -> float:
-    """Linear warm-up from 0, for at most half of the run, then half a cosine down to 0. `step` counts from 0."""
+    """Linear warm-up from 0, for at most `steps // 2` steps, then half a cosine down to 0. `step` counts from 0."""
     warmup = min(run.warmup, run.steps // 2)
     if step < warmup:
         return run.learning_rate * step / warmup
@@ -85,10 +88,10 @@ def adamw(
 ) -> tuple[Parameters, dict[str, Parameters]]:
     """One step of AdamW, with beta (0.9, 0.98) and eps 1e-6 as for CLIP's ViTs; returns the new parameters and moments (None before the first step).
 
-    The gradient is first cut to `run.clip_norm`. `step` counts from 0, and t is step + 1.
-    mean and square are running averages of g and g². Both start at 0 and are too small by the factor 1 - betaᵗ at first: dividing it out
-    leaves averages of what was seen. Each number then moves by about the learning rate, whatever the size of its gradient: mean / √square.
-    Weight decay pulls towards 0 apart from that, and is not scaled by any gradient (the W in AdamW).
+    The gradient is first cut to `run.clip_norm`. `step` counts from 0, and t is step + 1. The arrays given stay as they are.
+    Moments are {"mean": a tree as params, "square": another}: running averages of g and g². Both start at 0 and are too small by the factor
+    1 - betaᵗ at first: dividing it out leaves averages of what was seen. Each number then moves by about the learning rate, whatever the size
+    of its gradient: mean / √square. Weight decay pulls towards 0 apart from that, and is not scaled by any gradient (the W in AdamW).
     """
     gradient = clip_by_global_norm(gradient, run.clip_norm)
     means, squares = ({} if moments is None else dict(named_leaves(moments[name])) for name in ("mean", "square"))

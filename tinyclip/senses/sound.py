@@ -74,7 +74,10 @@ def hann() -> Float[np.ndarray, "w"]:
 
 
 def log_mel(waveforms: Float[np.ndarray, "B t"]) -> Float[np.ndarray, "B n c"]:
-    """Log-mel spectrograms, written out: frames, window, Fourier sum, power, mel bands, log(1e-6 + ·). Natural logarithm."""
+    """Log-mel spectrograms, written out: frames, window, Fourier sum (`np.fft.rfft` gives the same), power, mel bands, log(1e-6 + ·).
+
+    As many frames as fit whole into a wave of any length; natural logarithm.
+    """
     starts = range(0, waveforms.shape[1] - FRAME + 1, HOP)
     frames = np.stack([waveforms[:, start : start + FRAME] for start in starts], axis=1) * hann()  # (B, n, w)
     turns = np.outer(np.arange(FRAME), np.arange(FRAME // 2 + 1)) / FRAME  # of each frequency k at each sample

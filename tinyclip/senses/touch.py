@@ -23,7 +23,8 @@ FINE = 720  # angles in the table that `feel` reads off, two a degree
 
 
 def outline(shape: str, angles: Float[Array | np.ndarray, "A"]) -> Float[Array, "A"]:
-    """How far from a shape's middle its outermost edge lies, in the shape's own units, at angles in radians from the right, clockwise.
+    """How far from a shape's middle its outermost edge lies, in the shape's own units, at angles in radians from the right, clockwise: to
+    1e-4, and jit-able.
 
     Holes and dents that the ray has passed through are not felt: a ring is as smooth as a circle. 0 where the ray never meets the shape (the
     middle of the moon lies in its bite).

@@ -52,7 +52,7 @@ def pair_swaps(meaning: Int[Array | np.ndarray, "*B 7"]) -> Int[Array, "*B 3 7"]
     """The exact negatives of a pair: colours exchanged, shapes exchanged, things exchanged (which is the relation turned round).
 
     Same words, always another meaning, since both colours and both shapes differ. Sizes stay where they are said, except that things that
-    are exchanged take their sizes along. Lesson 12.
+    are exchanged take their sizes along. jit-able. Lesson 12.
     """
     orders = jnp.asarray([(0, 5, 2, 3, 4, 1, 6), (0, 1, 6, 3, 4, 5, 2), (4, 5, 6, 3, 0, 1, 2)])
     return jnp.asarray(meaning)[..., orders]
