@@ -59,6 +59,16 @@ def equals(name: str, actual: Any, expected: Any, hint: str = "") -> None:
         raise DiffersError(f"{name}: want {_shown(expected)}, got {_shown(actual)}", hint)
 
 
+def jitted(name: str, function: Callable, *args: Any) -> Any:
+    """What the function gives under `jax.jit`."""
+    __tracebackhide__ = True
+    try:
+        return jax.jit(function)(*args)
+    except jax.errors.JAXTypeError as error:
+        hint = "it must also run inside a jitted step, where its arguments have no values yet: jnp, not np, and no float()"
+        raise DiffersError(f"{name}, jitted: it stops with {type(error).__name__}", hint) from None
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:199]}…"
@@ -200,7 +210,7 @@ def _differs(actual: Any, expected: Any, tolerance: float) -> str:
     if actual is None:
         return "want a result, got None: is there a `return`?"
     if np.shape(actual) != np.shape(expected):
-        turned = ": is it transposed?" if np.shape(actual) == np.shape(expected)[::-1] else ""
+        turned = ", transposed" if np.shape(actual) == np.shape(expected)[::-1] else ""
         return f"want shape {np.shape(expected)}, got {np.shape(actual)}{turned}"
     if _kind(actual) != _kind(expected):
         return f"want {_kind(expected)}, got {_kind(actual)}"

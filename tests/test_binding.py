@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import check, equals, seeded
+from helpers import check, equals, jitted, seeded
 
 from tinyclip.evaluate import binding_scores
 from tinyclip.world.splits import pair_swaps
@@ -88,6 +88,7 @@ def test_the_three_swaps_of_each_meaning():
     for k, kind in enumerate(("colours", "shapes", "things")):
         hint = f"the columns are size, colour, shape, relation, size, colour, shape; {rows[0].tolist()} becomes {want[0, k].tolist()}"
         check(f"pair_swaps of 5 meanings, {kind} exchanged", np.asarray(got)[:, k], want[:, k], 0, hint)
+    check("pair_swaps of 5 meanings, jitted", jitted("pair_swaps of 5 meanings", pair_swaps, rows), want, 0)
 
 
 @pytest.mark.exercise("12.2")

@@ -66,19 +66,23 @@ def test_a_collapsed_model_gets_chance():
         check(f"recall_at_k with k = {k} among 20 things, all similarities equal", found, k / 20, 1e-9, f"by luck {k} of 20 queries find their own")
 
 
+@pytest.mark.exercise("11.2")
 def test_a_model_whose_numbers_are_none_gets_chance():
     for k in (1, 5):
-        check(f"recall_at_k with k = {k} of similarities that are NaN", recall(np.full((20, 20), np.nan), np.eye(20, dtype=bool), k), k / 20, 1e-9)
+        found = recall(np.full((20, 20), np.nan), np.eye(20, dtype=bool), k)
+        check(f"recall_at_k with k = {k} of similarities that are NaN", found, k / 20, 1e-9, "NaN is farther than anything, and ties with itself")
     one = np.eye(4)
     one[0, 0] = np.nan
     check("recall_at_k where one similarity is NaN", recall(one, np.eye(4, dtype=bool), 1), 0.75, 1e-9, "what is no number is near to nothing")
 
 
+@pytest.mark.exercise("11.2")
 def test_what_differs_by_rounding_alone_ties():
     rng = seeded(5)
     similarity, relevant = rng.uniform(-1, 1, (20, 1)) + rng.uniform(-1e-7, 1e-7, (20, 20)), np.eye(20, dtype=bool)
     for k in (1, 5):
-        check(f"recall_at_k with k = {k} of a collapsed model on a CPU that rounds", recall(similarity, relevant, k), k / 20, 1e-9)
+        found, hint = recall(similarity, relevant, k), "what differs by no more than ROUNDING ties"
+        check(f"recall_at_k with k = {k} of a collapsed model on a CPU that rounds", found, k / 20, 1e-9, hint)
     apart = np.array([[0.5, 0.5 - 2e-6]])
     for first, want in ((0, 1), (1, 0)):
         found = recall(apart, np.arange(2)[None] == first, 1)
@@ -97,11 +101,16 @@ def test_recall_is_what_random_order_among_ties_gives_on_average(k, seed):
     check(f"recall_at_k with k = {k} where similarities tie", found, want, 1e-9, "the mean over all 120 orders of the 5 things")
 
 
+@pytest.mark.exercise("11.2")
 def test_a_query_without_an_answer_is_refused():
     relevant = np.eye(3, dtype=bool)
     relevant[1] = False
-    with pytest.raises(ValueError, match="relevant"):
+    raised = "nothing"
+    try:
         evaluate.recall_at_k(np.eye(3, dtype=np.float32), relevant, 1)
+    except ValueError:
+        raised = "ValueError"
+    equals("what recall_at_k raises where nothing is relevant to a query", raised, "ValueError", "there is nothing that could be found")
 
 
 def test_zero_shot_counts_pictures_whose_nearest_class_is_true():
@@ -146,6 +155,8 @@ def test_prompts_are_normalised_then_averaged_then_normalised():
     got = evaluate.prompt_ensemble(prompts)
     check("prompt_ensemble of 4 sentences for each of 3 classes", got, want, 1e-9, "every sentence counts alike, and every class has length 1")
     check("the embeddings given to prompt_ensemble, afterwards", prompts, kept, 0, "it returns a new array")
+    opposite = evaluate.prompt_ensemble(np.array([[[3.0, 0.0]], [[-0.5, 0.0]]]))
+    check("prompt_ensemble of two opposite sentences", opposite, np.zeros((1, 2)), 1e-5, "they leave no direction, and no NaN either")
 
 
 def test_leaving_out_a_normalisation_would_change_the_winner():

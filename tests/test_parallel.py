@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import check, check_gradients, differs, raises_one_sentence, seeded
+from helpers import check, check_gradients, differs, equals, raises_one_sentence, seeded
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -113,6 +113,23 @@ def test_the_ring_gives_the_sigmoid_loss_and_its_slopes(n):
     wanted = (4.3 * slope @ t, 4.3 * slope.T @ i, (slope * (i @ t.T)).sum(), slope.sum())
     for name, got, right in zip(("pictures", "texts", "scale", "bias"), slopes, wanted, strict=True):
         check(f"its slopes in the {name} on {n} devices", got, right, 1e-5)
+
+
+@pytest.mark.exercise("17.1")
+def test_the_ring_is_finite_at_a_large_scale():
+    same = jnp.tile(jnp.eye(3)[:1], (8, 1))  # eight pictures and texts, all alike: 56 wrong pairs of logit 90, eight right ones
+    value = sharded_sigmoid_loss(same, same, jnp.float32(100), jnp.float32(-10), a_mesh(4))
+    check("the ring's loss of 8 equal pairs, scale 100, bias -10", value, np.float64(630), 1e-4, "exp(90) is beyond float32: no log of 1 + exp")
+
+
+@pytest.mark.exercise("17.1")
+def test_the_ring_refuses_what_cannot_be_shared():
+    raised = "nothing"
+    try:
+        sharded_sigmoid_loss(*pairs(6, 3), SCALE, BIAS, a_mesh(4))
+    except Exception as error:
+        raised = type(error).__name__
+    equals("what the ring raises for 6 pairs on 4 devices", raised, "UserError", "`_checked` says it in a sentence")
 
 
 @pytest.mark.exercise("17.1")

@@ -47,6 +47,8 @@ def test_among_ties_the_lower_index_comes_first(monkeypatch):
     query = np.array([1, 2], np.float32)
     check_nearest("30 rows with many ties, BLOCK 7, k = 5", query, gallery, 5, "ties go to the lower index")
     check_nearest("30 equal rows, BLOCK 7, k = 12", query, np.ones((30, 2), np.float32), 12, "ties go to the lower index")
+    monkeypatch.setattr(search, "BLOCK", 1000)
+    check_nearest("900 equal rows, BLOCK 1000, k = 5", query, np.ones((900, 2), np.float32), 5, "ties go to the lower index, also within a piece")
 
 
 @pytest.mark.exercise("11.3")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import call, check, differs, equals, numbers, numpy_block, numpy_layer_norm, randomised, seeded
+from helpers import call, check, differs, equals, jitted, numbers, numpy_block, numpy_layer_norm, randomised, seeded
 
 from tinyclip.bundle import Bundle
 from tinyclip.clip import CLIP
@@ -92,6 +92,7 @@ def test_a_mean_direction_by_hand():
         expected.append(mean / np.sqrt((mean**2).sum()))
     check("mean_direction of 4 clips of 3 frames", np.asarray(video.mean_direction(vectors)), np.array(expected, np.float32), 1e-5,
           "each frame is a direction, however long its vector, and so is the result")  # fmt: skip
+    check("mean_direction, jitted", jitted("mean_direction", video.mean_direction, vectors), np.array(expected, np.float32), 1e-5)
 
 
 @pytest.mark.exercise("16.1")

@@ -40,6 +40,8 @@ def test_a_warm_up_takes_at_most_half_of_the_run_and_may_be_missing():
     got = rates(TrainConfig(steps=6, warmup=40, learning_rate=peak), range(6))
     want = peak * np.array([0, 1 / 3, 2 / 3, 1, 0.75, 0.25])
     check("learning_rate of 6 steps with a warm-up of 40", got, want, 1e-9, "the warm-up is cut to half of the run")
+    got = rates(TrainConfig(steps=7, warmup=40, learning_rate=peak), range(4))
+    check("learning_rate of 7 steps with a warm-up of 40", got, peak * np.array([0, 1 / 3, 2 / 3, 1]), 1e-9, "it is cut to steps // 2 = 3 steps")
 
 
 # The gradient's length

@@ -35,6 +35,15 @@ def linear_backward_not_flat(dy, saved):
     return dy @ params["kernel"].T, gradient
 
 
+@wrong("9.1", "are there always sentences, tokens and numbers? x may have any number of axes before the last: lay them flat")
+def linear_backward_of_three_axes(dy, saved):
+    x, params = saved["x"], saved["params"]
+    gradient = {"kernel": np.einsum("bti,bto->io", x, dy)}
+    if "bias" in params:
+        gradient["bias"] = dy.sum((0, 1))
+    return dy @ params["kernel"].T, gradient
+
+
 @wrong("9.1", "is the bias's gradient summed over sentences only? The same bias is added to every token")
 def linear_backward_bias_over_one_axis(dy, saved):
     x, params = saved["x"], saved["params"]

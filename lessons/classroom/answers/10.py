@@ -168,6 +168,18 @@ def clip_by_global_norm_in_float64(gradient, most):
     return tree_of([(path, leaf * np.minimum(1.0, most / np.maximum(norm, 1e-30))) for path, leaf in leaves])
 
 
+@wrong("10.2", "what is the factor of a gradient of zeros? Its length is 0")
+def clip_by_global_norm_divides_by_zero(gradient, most):
+    norm = math.sqrt(sum(float((leaf * leaf).sum()) for _, leaf in named_leaves(gradient)))
+    return tree_of([(path, leaf * leaf.dtype.type(min(1.0, most / norm))) for path, leaf in named_leaves(gradient)])
+
+
+@wrong("10.2", "is something added to the length before dividing? The cut gradient is then a little too short")
+def clip_by_global_norm_a_little_too_short(gradient, most):
+    norm = math.sqrt(sum(float((leaf * leaf).sum()) for _, leaf in named_leaves(gradient)))
+    return tree_of([(path, leaf * leaf.dtype.type(min(1.0, most / (norm + 1e-6)))) for path, leaf in named_leaves(gradient)])
+
+
 @right("10.2")
 def clip_by_global_norm_by_jax_tree(gradient, most):
     norm = float(np.linalg.norm(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])))
@@ -189,6 +201,22 @@ def adamw_without_correction(params, gradient, moments, step, run):
         means[path] = 0.9 * means.get(path, 0) + 0.1 * g
         squares[path] = 0.98 * squares.get(path, 0) + 0.02 * g * g
         update = means[path] / (np.sqrt(squares[path]) + 1e-6)
+        if decays(path, leaf):
+            update = update + run.weight_decay * leaf
+        moved.append((path, leaf - rate * update))
+    return tree_of(moved), {"mean": tree_of(list(means.items())), "square": tree_of(list(squares.items()))}
+
+
+@wrong("10.3", "is it the rate of the next step? `learning_rate` counts from 0, as `step` does; t alone is step + 1")
+def adamw_with_the_next_rate(params, gradient, moments, step, run):
+    gradients = dict(named_leaves(clip_by_global_norm(gradient, run.clip_norm)))
+    means, squares = ({} if moments is None else dict(named_leaves(moments[name])) for name in ("mean", "square"))
+    t, rate, moved = step + 1, learning_rate(step + 1, run), []
+    for path, leaf in named_leaves(params):
+        g = gradients[path]
+        means[path] = 0.9 * means.get(path, 0) + 0.1 * g
+        squares[path] = 0.98 * squares.get(path, 0) + 0.02 * g * g
+        update = means[path] / (1 - 0.9**t) / (np.sqrt(squares[path] / (1 - 0.98**t)) + 1e-6)
         if decays(path, leaf):
             update = update + run.weight_decay * leaf
         moved.append((path, leaf - rate * update))

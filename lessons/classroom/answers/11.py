@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from lessons.classroom.answers import right, wrong
-from tinyclip.evaluate import to_unit
+from tinyclip.evaluate import ROUNDING, to_unit
 from tinyclip.search import BLOCK
 
 # 11.1 prompt_ensemble
@@ -56,7 +56,7 @@ def prompt_ensemble_class_by_class(embeddings):
     classes = []
     for sentences in np.moveaxis(embeddings, 1, 0):
         total = sum(vector / np.sqrt(vector @ vector) for vector in sentences)
-        classes.append(total / np.sqrt(total @ total))
+        classes.append(total / np.sqrt(total @ total + 1e-12))
     return np.stack(classes)
 
 
@@ -142,8 +142,12 @@ def recall_at_k_relevant_in_the_way(similarity, relevant, k):
 def recall_at_k_place_by_place(similarity, relevant, k):
     total = 0.0
     for scores, true in zip(similarity, relevant, strict=True):
+        if not true.any():
+            raise ValueError("nothing is relevant")
+        scores = np.where(np.isnan(scores), -1e9, scores.astype(np.float64))
         best = scores[true].max()
-        bad, good, places = ((scores == best) & ~true).sum(), ((scores == best) & true).sum(), k - (scores > best).sum()
+        level = abs(scores - best) <= ROUNDING
+        bad, good, places = (level & ~true).sum(), (level & true).sum(), k - ((scores > best) & ~level).sum()
         miss = 1.0
         for place in range(max(int(places), 0)):
             miss *= max(bad - place, 0) / max(bad + good - place, 1)
@@ -182,6 +186,30 @@ def nearest_counted_in_the_piece(query, gallery, k):
         part = gallery[start : start + BLOCK] @ query
         rows, scores = np.concatenate([rows, np.arange(len(part))]), np.concatenate([scores, part])
         order = np.argsort(-scores, kind="stable")[:k]
+        rows, scores = rows[order], scores[order]
+    return rows, scores
+
+
+@wrong("11.3", "are rows counted from the start of their piece? A row's number counts from the start of the gallery")
+def nearest_counted_in_the_piece_and_merged_at_the_end(query, gallery, k):
+    rows, scores = [], []
+    for start in range(0, len(gallery), BLOCK):
+        part = gallery[start : start + BLOCK] @ query
+        order = np.argsort(-part, kind="stable")[:k]
+        rows.append(order), scores.append(part[order])
+    rows, scores = np.concatenate(rows), np.concatenate(scores)
+    order = np.lexsort((rows, -scores))[:k]
+    return rows[order], scores[order]
+
+
+@wrong("11.3", "which of the rows that tie does argpartition leave out? Any: keep all that tie with the worst, and sort them")
+def nearest_by_argpartition_within_the_piece(query, gallery, k):
+    rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    for start in range(0, len(gallery), BLOCK):
+        part = gallery[start : start + BLOCK] @ query
+        best = np.argpartition(-part, min(k, len(part)) - 1)[:k]
+        rows, scores = np.concatenate([rows, start + best]), np.concatenate([scores, part[best]])
+        order = np.lexsort((rows, -scores))[:k]
         rows, scores = rows[order], scores[order]
     return rows, scores
 

@@ -93,6 +93,11 @@ def ranks_by_argsort(values):
     return np.argsort(values, kind="stable").astype(float)
 
 
+@wrong("14.2", "argsort says who stands at each place; whose place is asked? Turn that list round")
+def ranks_by_argsort_as_it_is(values):
+    return np.argsort(values)
+
+
 @wrong("14.2", "do values that tie get different places? They share the mean of their places")
 def ranks_without_ties(values):
     return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(float)

@@ -120,6 +120,27 @@ def log_mel_of_silence(waveforms):
         return 1e-6 + np.log(np.abs(np.fft.rfft(frames)) ** 2 @ mel_filters())
 
 
+@wrong("16.2", "is it np.hanning? That one is 0 at both ends of the frame; the window of this ear is `hann()`")
+def log_mel_with_another_window(waveforms):
+    starts = range(0, waveforms.shape[1] - FRAME + 1, HOP)
+    frames = np.stack([waveforms[:, start : start + FRAME] for start in starts], axis=1) * np.hanning(FRAME)
+    return np.log(1e-6 + np.abs(np.fft.rfft(frames)) ** 2 @ mel_filters())
+
+
+@wrong("16.2", "is the Fourier sum divided by the frame's length? It is wanted as it is")
+def log_mel_of_a_mean(waveforms):
+    starts = range(0, waveforms.shape[1] - FRAME + 1, HOP)
+    frames = np.stack([waveforms[:, start : start + FRAME] for start in starts], axis=1) * hann()
+    return np.log(1e-6 + np.abs(np.fft.rfft(frames) / FRAME) ** 2 @ mel_filters())
+
+
+@wrong("16.2", "is 1e-6 the least that is taken? It is added, to loud and quiet alike")
+def log_mel_of_the_larger(waveforms):
+    starts = range(0, waveforms.shape[1] - FRAME + 1, HOP)
+    frames = np.stack([waveforms[:, start : start + FRAME] for start in starts], axis=1) * hann()
+    return np.log(np.maximum(1e-6, np.abs(np.fft.rfft(frames)) ** 2 @ mel_filters()))
+
+
 @right("16.2")
 def log_mel_by_fft(waveforms):
     windows = np.lib.stride_tricks.sliding_window_view(waveforms, FRAME, axis=1)[:, ::HOP]
