@@ -150,12 +150,13 @@ lesson.claim("largest over least product of lengths", float(products.max() / pro
 # drown the rest. No question looks at another, so even a single pair has a loss; the contrastive loss has nothing to compare it with, and is 0.
 
 # %%
-signed = np.array(10 * images @ texts.T - 10, np.float64) * (1 - 2 * np.eye(B))  # (B, B): a true pair's logit with its sign turned
-with_bias = lesson.claim("sigmoid loss at the start, b = -10", float(losses.sigmoid_loss(images, texts, 10.0, -10.0)))
+bias = -10.0
+signed = np.array(10 * images @ texts.T + bias, np.float64) * (1 - 2 * np.eye(B))  # (B, B): a true pair's logit with its sign turned
+with_bias = lesson.claim("sigmoid loss at the start, b = -10", float(losses.sigmoid_loss(images, texts, 10.0, bias)))
 without = lesson.claim("sigmoid loss at the start, b = 0", float(losses.sigmoid_loss(images, texts, 10.0, 0.0)))
 lesson.claim("contrastive loss of one pair", abs(float(losses.contrastive_loss(images[:1], texts[:1], 10.0))))
 lesson.compare("the sigmoid loss", np.log1p(np.exp(signed)).sum() / B, with_bias)  # a sum over pairs divided by B, not by B²
-print(f"  random vectors: {with_bias:.1f} with b = −10, {without:.1f} with b = 0\n")
+print(f"  random vectors: {with_bias:.1f} with b = {bias:.1f}, {without:.1f} with b = 0\n")
 lesson.show(losses.sigmoid_loss)
 
 # %%
@@ -173,6 +174,6 @@ lesson.recap(
     "the scale is learned as t = ln s: positive by itself, and moved by ratios",
     "clamp t after the update; clamped in the forward pass it has no slope, and never comes back",
 )
-lesson.try_this("in `with_bias = …`, let b be -math.log(B - 1)", "at the start the loss is then about 7.5: that b says how rare a yes is.")
+lesson.try_this("let `bias` be -math.log(B - 1)", "at the start the loss is then about 7.5: that b says how rare a yes is.")
 lesson.try_this("give the third training train.MAX_LOG_SCALE", "14 times any length is too hard a start: it ends near the run at scale 1, or below.")
 lesson.end()

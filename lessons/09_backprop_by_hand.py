@@ -103,7 +103,7 @@ lesson.show(by_hand.layer_norm_backward, by_hand.attention_backward, by_hand.sof
 # our very small CLIP stand in dictionaries within dictionaries, a *tree* whose *leaves* are arrays. One nudge checks all slopes: move *all* numbers
 # along a random direction v, and the loss must change by gradient · v times the size of the nudge. Then we train, once by hand and once by JAX, from
 # the same weights on the same batches. Expect one difference: the key biases begin at 0 and have no slope. By hand their slope comes out as rounding
-# noise, of which Adam makes steps; in JAX they stay at 0, since towers of one block, read at one token, make no keys (`Attention.of_rows`).
+# noise, of which Adam makes steps; in JAX they stay at 0: a block read at one token makes no keys, as q · (x W) = (q Wᵀ) · x (`Attention.of_rows`).
 
 # %%
 world, tower = get_world("sixteen"), {"width": 16, "depth": 1, "heads": 2, "mlp": 32}

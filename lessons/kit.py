@@ -60,6 +60,21 @@ def line_of(file: Path, name: str) -> int | None:
     return None
 
 
+def to_write(thing: Any) -> str:
+    """In a hand-out: that a function is an exercise, or a class holds one, which does not pass yet. Its source would be the answer."""
+    if not manifest.in_handout():
+        return ""
+    from lessons.classroom import checks, learner
+
+    name, file = inspect.unwrap(thing).__qualname__, place(thing).partition(":")[0]
+    for exercise in manifest.exercises():
+        for asked in (exercise.target, *exercise.also):
+            inside = f"{asked.partition(':')[2]}.".startswith(f"{name}.")
+            if inside and manifest.file_of(asked) == file and learner.standing(exercise).state != checks.PASSED:
+                return f"(exercise {exercise.id} is yours to write: its source is shown when yours passes)"
+    return ""
+
+
 def shown(path: Path) -> Path:
     """A path as one types it in the project's folder."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
@@ -122,7 +137,8 @@ class Lesson:
             self.functions.append(thing)
             print(f"  read: {place(thing)}  {thing.__qualname__}")
             if self.sources:
-                print("\n" + inspect.getsource(inspect.unwrap(thing)))
+                waiting = to_write(thing)
+                print(f"\n  {waiting}\n" if waiting else "\n" + inspect.getsource(inspect.unwrap(thing)))
 
     def shapes(self, **arrays: Any) -> None:
         """The shapes of real arrays, by name."""
@@ -132,7 +148,7 @@ class Lesson:
     def compare(self, what: str, slow: Any, fast: Any) -> float:
         """Print and return the largest difference between the plain version's numbers and the library's."""
         difference = float(np.abs(np.asarray(slow, np.float64) - np.asarray(fast, np.float64)).max())
-        print(f"  {what}: plain and library differ by at most {difference:.1e}")
+        print(f"  {what}: the two ways differ by at most {difference:.1e}")
         self.results[f"difference in {what}"] = difference
         return difference
 
@@ -179,4 +195,4 @@ class Lesson:
         print(f"\nNext: lesson {following[0].number} · {following[0].title}" if following else "\nThat was the last lesson there is so far.")
         if not self.fast and not os.environ.get("TINYCLIP_FIGURES"):
             progress.note("lessons", self.entry.number, time.time())
-        print(f"({time.monotonic() - self.started:.0f} s)")
+        print(f"({time.monotonic() - self.started:.0f} s{'; with --fast, it is not noted as done' if self.fast else ''})")

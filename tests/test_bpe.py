@@ -181,6 +181,8 @@ def test_every_occurrence_of_a_pair_is_joined_from_the_left():
 def test_what_is_no_pair_stays_as_it_is():
     check_join(["b", "a"], ("a", "b"), ["b", "a"])
     check_join(["ab", "c"], ("a", "bc"), ["ab", "c"], "a pair is two symbols")
+    check_join(["al", "o"], ("l", "o"), ["al", "o"], "l is only a part of the symbol al")
+    check_join(["a", "bc"], ("a", "b"), ["a", "bc"], "b is only a part of the symbol bc")
     check_join(["a"], ("a", "b"), ["a"])
     check_join([], ("a", "b"), [])
     given = ["a", "b", "a", "b"]

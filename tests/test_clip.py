@@ -63,6 +63,8 @@ def test_l2_normalise_of_zeros_is_zeros_with_a_finite_gradient():
     unit = x / np.sqrt((x * x).sum(-1, keepdims=True))
     x[2] = unit[2] = 0
     check("l2_normalise with a row of zeros among others", l2_normalise(jnp.asarray(x)), unit, 1e-6, "the row of zeros stays zeros")
+    short = l2_normalise(jnp.asarray(x[0] * 1e-4))
+    check("l2_normalise of a vector of about 1e-4", short, unit[0], 1e-3, "eps, 1e-12, is added to the sum of squares, and no more than that")
     gradient = jax.grad(lambda x: (l2_normalise(x) * w).sum())(jnp.asarray(x))
     finite = bool(jnp.isfinite(gradient).all())
     equals("is the gradient of l2_normalise at a row of zeros finite", finite, True, "x / |x| has none there, x · rsqrt(Σ x² + eps) has")

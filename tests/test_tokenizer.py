@@ -156,6 +156,9 @@ def test_no_sentences_give_no_rows_and_unknown_words_an_error():
     equals("the shape of the tokens of no sentences, T = 9", np.shape(tokenizer([])), (0, 9))
     refused = outcome(lambda: tokenizer(["a red circle", "a red circel"]))
     equals("the tokenizer for the unknown word 'circel'", refused if isinstance(refused, str) else "rows", "a UserError")
+    refused = outcome(lambda: WordTokenizer(WORDS, context=4)(["a red circel"], truncate=True))
+    name = "the tokenizer, T = 4, for the unknown word 'circel' among what is cut off"
+    equals(name, refused if isinstance(refused, str) else "rows", "a UserError", "every word is looked at, then the rest is cut off")
 
 
 def test_ids_are_pad_then_sorted_words_then_start_then_end(tokenizer):

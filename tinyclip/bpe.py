@@ -131,7 +131,10 @@ class BPE:
         return bpe
 
     def symbols(self, word: str) -> list[str]:
-        """The symbols of one word: of all pairs of neighbours join the one learned first, until no neighbours were ever learned."""
+        """The symbols of one word: of all pairs of neighbours join the one learned first, until no neighbours were ever learned.
+
+        A special token, START or END, stays whole.
+        """
         symbols = [word] if word in (START, END) else spell(word)
         while (first := min(pairwise(symbols), key=lambda pair: self.ranks.get(pair, inf), default=None)) in self.ranks:
             symbols = join(symbols, first)

@@ -54,7 +54,10 @@ class WordTokenizer:
         return len(self.words) + 3
 
     def __call__(self, sentences: Sequence[str], truncate: bool = False) -> Int[np.ndarray, "B T"]:
-        """Token ids, (B, T) int32. Raises `UserError` for an unknown word, and for a sentence longer than the context unless `truncate`."""
+        """Token ids, (B, T) int32; with `truncate`, the words that fit between start and end.
+
+        Raises `UserError` for an unknown word, cut off or not, and for a sentence longer than the context unless `truncate`.
+        """
         if isinstance(sentences, str):
             raise TypeError("the tokenizer takes a list of sentences; for one sentence write tokenizer([sentence])")
         tokens = np.zeros((len(sentences), self.context), np.int32)

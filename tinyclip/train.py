@@ -113,7 +113,8 @@ def make_model(config: CLIPConfig, params: nnx.State) -> CLIP:
 def floor_of(positives: Bool[Array, "B M"]) -> Float[Array, ""]:
     """The contrastive loss with shared targets cannot go below this, in nats: the mean entropy of its targets over both directions. Lesson 07.
 
-    A picture with k true captions in the batch has a target of entropy ln k, and so has a caption that is true of k pictures.
+    A picture with k true captions in the batch has a target of entropy ln k, and so has a caption that is true of k pictures
+    (one of the first B: the others ask nothing).
     """
     B = len(positives)
     return (jnp.log(positives.sum(1)).mean() + jnp.log(positives[:, :B].sum(0)).mean()) / 2

@@ -54,7 +54,7 @@ class Linear(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """Every token's numbers to mean 0 and variance 1, then a learned scale and bias (Ba et al. 2016). Lesson 04."""
+    """Every token's numbers to mean 0 and variance 1, then a learned scale and bias; in x's dtype (Ba et al. 2016). Lesson 04."""
 
     def __init__(self, width: int, *, eps: float, rngs: nnx.Rngs) -> None:
         self.scale = nnx.Param(jnp.ones(width))
@@ -81,7 +81,10 @@ class Attention(nnx.Module):
     def __call__(
         self, queries: Float[Array, "B R D"], tokens: Float[Array, "B T D"], mask: Bool[Array, "*B R T"] | None = None
     ) -> tuple[Float[Array, "B R D"], Float[Array, "B H R T"]]:
-        """The attended rows, and the attention weights. `mask` is True where a query may look; each must be allowed at least one token."""
+        """The attended rows, in the tokens' dtype, and the attention weights, in at least float32.
+
+        `mask` is True where a query may look; each must be allowed at least one token.
+        """
         q, k, v = (self.split(x) for x in (self.query(queries), self.key(tokens), self.value(tokens)))  # (B, R | T, H, K)
         scores = at_least_float32(jnp.einsum("brhk,bthk->bhrt", q * q.shape[-1] ** -0.5, k))
         if mask is not None:

@@ -31,6 +31,7 @@ On Windows, in PowerShell, these are `py -m venv .venv`, then `.venv\\Scripts\\p
 
 ```
 python -m lessons run {lesson}       # a lesson, from its first cell to its last{borrowed}
+python -m lessons show {lesson}      # the same to read, with its code; "try this" means to edit it, in lessons/, and to run it again
 python -m lessons check {exercise}   # is it right?
 python -m lessons hint {exercise}    # one more hint each time
 python -m lessons watch       # checks again whenever you save
@@ -94,7 +95,7 @@ def make(folder: Path, lessons: str, solve: list[str], answers: bool) -> list[Ex
     readme = README.format(
         twins=TWINS_NOTE.format(twins=twins) if twins else "",
         number=len(asked), lesson=asked[0].lesson, exercise=asked[0].id, sealed=SEALED_NOTE if answers else KEPT_NOTE,
-        borrowed=", with the library's version of what you have not written yet" if answers else "; it says which blank it needs",
+        borrowed=", with what of yours has passed, and the library's version of all else" if answers else "; it says which blank it needs",
     )  # fmt: skip
     (part / "README.md").write_text(readme, encoding="utf-8")
     if folder.exists():

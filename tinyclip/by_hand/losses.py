@@ -26,7 +26,7 @@ def cross_entropy(logits: Float[Array, "B M"], targets: Float[Array, "B M"]) -> 
 def cross_entropy_backward(saved: Saved) -> Float[Array, "B M"]:
     """log p_j = x_j - log Σ e^x, so δ(log p_j) = δx_j - Σ_k p_k δx_k. Weighted with targets that sum to 1: dx = (p - target) / B.
 
-    What was predicted minus what is true: the simplest gradient there is. `saved` holds p and the shared-out targets, each (B, M).
+    What was predicted minus what is true: the simplest gradient there is. `saved` holds "p" and the shared-out "targets", each (B, M).
     """
     return (saved["p"] - saved["targets"]) / len(saved["p"])
 

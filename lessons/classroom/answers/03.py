@@ -288,6 +288,11 @@ def join_as_a_tuple(symbols, pair):
     return joined
 
 
+@wrong("3.2", "is a part of a longer symbol joined, as in al o with the pair (l, o)? A pair is two whole symbols")
+def join_by_replacing_text(symbols, pair):
+    return " ".join(symbols).replace(" ".join(pair), "".join(pair)).split()
+
+
 @right("3.2")
 def join_by_eating(symbols, pair):
     rest, joined = list(symbols)[::-1], []

@@ -282,6 +282,17 @@ def attention_mask_without_heads(self, queries, tokens, mask=None):
     return self.out(heads.reshape(queries.shape)), weights
 
 
+@wrong("4.3", "has every mask an axis for the batch? It may also be (R, T), the same for all")
+def attention_mask_always_of_a_batch(self, queries, tokens, mask=None):
+    q, k, v = (self.split(x) for x in (self.query(queries), self.key(tokens), self.value(tokens)))
+    scores = at_least_float32(jnp.einsum("brhk,bthk->bhrt", q * q.shape[-1] ** -0.5, k))
+    if mask is not None:
+        scores = jnp.where(mask[:, None], scores, jnp.finfo(scores.dtype).min)
+    weights = jax.nn.softmax(scores, axis=-1)
+    heads = jnp.einsum("bhrt,bthk->brhk", weights.astype(v.dtype), v)
+    return self.out(heads.reshape(queries.shape)), weights
+
+
 @wrong("4.3", "did you forget the last layer, `out`? It mixes what the heads have found")
 def attention_without_out(self, queries, tokens, mask=None):
     q, k, v = (self.split(x) for x in (self.query(queries), self.key(tokens), self.value(tokens)))

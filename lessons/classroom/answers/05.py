@@ -54,6 +54,11 @@ def end_position_by_a_loop(tokens, end_token):
     return jnp.array(ends)
 
 
+@wrong("5.1", "compiled code runs before there are numbers, so no `if` or int() can ask for one: which operation finds them all at once?")
+def end_position_by_lists(tokens, end_token):
+    return jnp.array([list(map(int, row)).index(end_token) for row in tokens])
+
+
 @right("5.1")
 def end_position_by_the_least_position(tokens, end_token):
     T = tokens.shape[1]

@@ -179,6 +179,22 @@ def contrastive_loss_in_bfloat16(image_embeddings, text_embeddings, logit_scale,
     return (cross_entropy(logits, targets) + cross_entropy(logits[:, :B].T, targets[:, :B].T)) / 2
 
 
+@wrong("7.2", "is the product taken in bfloat16, and float32 made of what is left? Go to float32 before the product")
+def contrastive_loss_cast_too_late(image_embeddings, text_embeddings, logit_scale, positives=None):
+    B, M = len(image_embeddings), len(text_embeddings)
+    logits = logit_scale * at_least_float32(image_embeddings @ text_embeddings.T)
+    targets = true_pairs(positives, B, M).astype(logits.dtype)
+    return (cross_entropy(logits, targets) + cross_entropy(logits[:, :B].T, targets[:, :B].T)) / 2
+
+
+@wrong("7.2", "do the positives have a column for every text? They may leave the extra texts out: `true_pairs` fills them up")
+def contrastive_loss_of_positives_as_they_are(image_embeddings, text_embeddings, logit_scale, positives=None):
+    B = len(image_embeddings)
+    logits = logit_scale * at_least_float32(image_embeddings) @ at_least_float32(text_embeddings).T
+    targets = (jnp.eye(*logits.shape) if positives is None else positives).astype(logits.dtype)
+    return (cross_entropy(logits, targets) + cross_entropy(logits[:, :B].T, targets[:, :B].T)) / 2
+
+
 @right("7.2")
 def contrastive_loss_with_a_helper(image_embeddings, text_embeddings, logit_scale, positives=None):
     n = image_embeddings.shape[0]
