@@ -18,7 +18,7 @@ Tokens = Int[Array | np.ndarray, "M T"]
 
 
 def l2_normalise(x: Float[Array, "*B E"], eps: float = 1e-12) -> Float[Array, "*B E"]:
-    """x / √(Σ x² + eps): every row to length 1, in at least float32; zeros stay zeros, with a finite gradient (x / |x| has none). Lesson 01."""
+    """Every row to length 1, in at least float32; zeros stay zeros, with a finite gradient, thanks to `eps` (x / |x| has none there). Lesson 01."""
     x = at_least_float32(x)
     return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + eps)
 

@@ -134,7 +134,7 @@ def following(console: Console, stands: list[Standing] | None = None) -> None:
     stands = [standing(exercise) for exercise in exercises()] if stands is None else stands
     left = [stand for stand in stands if stand.state != PASSED]
     if left:
-        exercise, (first, *_) = left[0].exercise, left
+        first, exercise = left[0], left[0].exercise
         said = f"next: {exercise.id} {exercise.title}: write {exercise.name} at {first.where}   (stuck? python -m lessons hint {exercise.id})"
         if first.state == CHANGED:  # or its file is no Python, of which only that is known
             said = f"next: {first.sentence}" if first.sentence else f"next: {exercise.id} {exercise.title}: python -m lessons check {exercise.id}"
