@@ -143,15 +143,15 @@ def following(console: Console, stands: list[Standing] | None = None) -> None:
         console.print("All exercises are done.")
 
 
-def show_verdict(console: Console, exercise: Exercise, verdict: Verdict) -> None:
-    """What a check says, the reference after success."""
+def show_verdict(console: Console, exercise: Exercise, verdict: Verdict, compare: bool = True) -> None:
+    """What a check says; after success, the reference to `compare` with."""
     sign, style = SIGNS.get(verdict.state, ("·", "dim"))
     head = f"{sign} {exercise.id} {exercise.name}: {'done' if verdict.state == PASSED else verdict.state}. "
     console.print(Text(head, style).append(verdict.sentence if verdict.state != PASSED else exercise.title, "default"), soft_wrap=True)
     if verdict.said.strip():
         lines = verdict.said.strip().splitlines()
         console.print(Text("\n".join(f"{MARGIN}it printed: {line[:200]}" for line in lines[:8]) + ("\n    …" if len(lines) > 8 else ""), "dim"))
-    if verdict.state == PASSED:
+    if verdict.state == PASSED and compare:
         reference(console, exercise)
 
 
@@ -181,8 +181,9 @@ def check(words: list[str], seconds: float, console: Console) -> int:
     bad = 0
     with checking(seconds) as checker:
         for exercise in wanted:
+            done = standing(exercise).state == PASSED
             verdict = verdict_on(checker, exercise)
-            show_verdict(console, exercise, verdict)
+            show_verdict(console, exercise, verdict, compare=bool(words) or not done)  # of many, what failed would be lost among references
             bad += verdict.state not in (PASSED, NOT_ATTEMPTED)
     following(console)
     return int(bad > 0)

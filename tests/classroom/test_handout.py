@@ -116,6 +116,8 @@ def test_a_learners_way_through_it(handout, tmp_path):
     done = inside(folder, "lessons", "check", "7.1")
     assert done.returncode == 0 and "7.1 cross_entropy: done" in done.stdout and "The library's version, tinyclip/losses.py:" in done.stdout
     assert done.stdout.count("not used") == 3, "after success, the hints that were not asked for"
+    begun = inside(folder, "lessons", "check")
+    assert begun.stdout.count("The library's version") == 1, f"of all that was begun, only 1.1 is newly done, to be compared: {begun.stdout}"
     calm = inside(folder, "lessons", "check", "7.3")
     assert calm.returncode == 0 and "not attempted" in calm.stdout and "Traceback" not in calm.stdout + calm.stderr
     shown = inside(folder, "pytest")
