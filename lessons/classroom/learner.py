@@ -71,16 +71,16 @@ def standing(exercise: Exercise) -> Standing:
     """What was last said of the function as it stands now."""
     text = text_of(ROOT / exercise.file)
     now, line, sentence = digest(exercise, text), 1, ""
-    if not now:
-        try:
-            splice.parse(text or "", exercise.file)
-        except splice.UnusableError as error:
-            sentence = str(error)
     if now:
         function, _ = splice.locate(syntax(text), exercise.name)
         line = function.lineno
         if splice.is_blank(function):
             return Standing(exercise, NOT_ATTEMPTED, "", now, line)
+    else:
+        try:
+            splice.parse(text or "", exercise.file)
+        except splice.UnusableError as error:
+            sentence = str(error)
     noted = progress.read("exercises").get(exercise.id, {})
     if now and noted.get("digest") == now:
         return Standing(exercise, noted["state"], noted["sentence"], now, line)
